@@ -1,0 +1,227 @@
+"""The one configuration tree of a pipeline run, read from YAML, validated, and passed between steps as one JSON string.
+
+Every field says its unit and why it has its default. Defaults are the quickstart's: the embedded ratings and the
+embedded 135M backbone on two CPU cores within 15 minutes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the field and the mend."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ColumnNames(_Section):
+    """What the user's files call our columns."""
+
+    user_id: str = "user_id"
+    item_id: str = "item_id"
+    timestamp: str = "timestamp"
+    rating: str = "rating"
+    label: str = "label"
+    title: str = "title"
+
+
+class DataConfig(_Section):
+    interactions: str = Field("embedded:movielens", description="File, folder, glob or fsspec URI; `embedded:movielens` is the packaged MovieLens")
+    items: str = Field("embedded:movielens", description="File, folder, glob or fsspec URI with item_id and title")
+    columns: ColumnNames = ColumnNames()
+    like_threshold: float = Field(4.0, description="A rating at or above it is a like (label 1): MovieLens' usual cut")
+    split: Literal["per_user", "by_time"] = Field("per_user", description="per_user: each user's last rows; by_time: one cut for all users")
+    valid_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share of rows (of each user's, or of all) before test")
+    test_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share of the newest rows")
+    valid_from: str | None = Field(None, description="by_time: ISO 8601 start of valid, instead of valid_fraction")
+    test_from: str | None = Field(None, description="by_time: ISO 8601 start of test, instead of test_fraction")
+    history_length: int = Field(10, ge=1, description="Liked items in a prompt: the paper's 10")
+
+    @model_validator(mode="after")
+    def _both_cuts_or_none(self) -> DataConfig:
+        if (self.valid_from is None) != (self.test_from is None):
+            raise ValueError("valid_from and test_from must be given together")
+        if self.valid_from is not None and self.split != "by_time":
+            raise ValueError("valid_from and test_from need split: by_time")
+        return self
+
+
+class CollabModelConfig(_Section):
+    learning_rate: float = Field(5e-3, gt=0, description="Adam")
+    weight_decay: float = Field(1e-4, ge=0, description="L2 on vectors and biases, as Adam applies it")
+    dropout: float = Field(0.0, ge=0, lt=1, description="On the two vectors before their product")
+    batch_size: int = Field(4096, ge=1, description="Rows a step; at or above the training rows it is full batch")
+    max_epochs: int = Field(100, ge=1)
+    patience: int = Field(8, ge=1, description="Epochs without a better valid AUC before stopping")
+
+
+class LightGCNConfig(CollabModelConfig):
+    layers: int = Field(2, ge=1, description="Propagation steps over the graph of likes")
+
+
+class CollabConfig(_Section):
+    feeds: Literal["mf", "lightgcn"] = Field("mf", description="Which model's vectors go into the LLM; both are trained as arms")
+    dim: int = Field(256, ge=1, description="k, the paper's collaborative dimension")
+    mf: CollabModelConfig = CollabModelConfig()
+    lightgcn: LightGCNConfig = LightGCNConfig()
+
+
+class PromptConfig(_Section):
+    """Wordings; `{titles}` and `{title}` are replaced, `wording` fills `{one}` and `{many}`."""
+
+    wording: Literal["film", "book", "product"] = "film"
+    system: str = "Answer Yes or No."
+    history: str = Field("Liked {many}: {titles}.\n", description="Shared by all targets of a row; `{titles}` oldest first")
+    no_history: str = Field("No liked {many} yet.\n", description="In place of `history` where there is none")
+    target: str = Field("Like {title}?", description="One a target; stands where the answer is asked")
+    item: str = Field("{One}: {title}", description="The short prompt that item semantics are distilled from")
+    separator: str = "; "
+    max_title_tokens: int = Field(12, ge=1, description="Longer titles are cut: 95 of 100 film titles are shorter")
+
+
+class BackboneConfig(_Section):
+    name: str = Field("embedded:smollm2-135m-instruct", description="Folder, hub name or the packaged SmolLM2")
+    revision: str | None = Field(None, description="Hub commit or tag")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field("auto", description="auto measures both on CPU; bfloat16 on CUDA")
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class LLMTrainingConfig(_Section):
+    """What stage 1 and stage 3 have in common."""
+
+    learning_rate: float = Field(1e-3, gt=0, description="Peak, cosine decay; small backbones want more than the paper's 8e-5")
+    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of the steps")
+    weight_decay: float = Field(0.01, ge=0)
+    adam_beta2: float = Field(0.95, gt=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    max_labels: int | None = Field(None, ge=1, description="Training labels to see at most, a random sample of packed rows; none: one epoch")
+    targets_per_history: int = Field(16, ge=1, description="Targets packed behind one history in training")
+    rows_per_step: int = Field(4, ge=1, description="Packed rows an optimizer step on each device")
+    gradient_accumulation: int = Field(1, ge=1, description="Steps summed into one update")
+    valid_rows: int = Field(100, ge=1, description="Packed validation rows scored before and after training")
+    save_every: int = Field(20, ge=1, description="Optimizer steps between checkpoints")
+    gradient_checkpointing: bool = Field(False, description="Less memory for a third more time; for 7B backbones")
+
+
+class TuneConfig(LLMTrainingConfig):
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: float = Field(32, gt=0)
+    lora_dropout: float = Field(0.05, ge=0, lt=1)
+    lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    lora_layers: int | None = Field(None, ge=1, description="Adapt the last so many layers only; none: all, as the paper")
+
+
+class DistillConfig(_Section):
+    batch_size: int = Field(64, ge=1, description="Item prompts a forward pass")
+
+
+class AlignConfig(_Section):
+    loss: Literal["infonce", "rince"] = "infonce"
+    weight: float = Field(1.0, ge=0, description="Of the alignment loss beside the collaborative one")
+    temperature: float = Field(0.2, gt=0, description="The paper's")
+    rince_q: float = Field(0.01, gt=0, le=1, description="The authors' code")
+    rince_lambda: float = Field(0.1, gt=0, description="The authors' code")
+    hidden: int = Field(1024, ge=1, description="Width of the projection's hidden layer")
+    train_semantics: bool = Field(False, description="Train the item semantics too ('bidirectional')")
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-6, ge=0)
+    batch_size: int = Field(4096, ge=1)
+    max_epochs: int = Field(30, ge=1)
+    patience: int = Field(5, ge=1)
+
+
+class FuseConfig(LLMTrainingConfig):
+    aligned: bool = Field(True, description="Off: collaborative vectors straight from train-collab (ablation)")
+    warm_start: bool = Field(True, description="Off: the projection starts at random (ablation)")
+    warm_token: bool = Field(True, description="Off: no <Warm_ID> (ablation)")
+    residual: bool = Field(True, description="Add w * collaborative score + b to the LLM's logit; off is the paper's form")
+
+
+class EvaluateConfig(_Section):
+    max_rows_per_user: int | None = Field(None, ge=1, description="Score only so many of a user's first test rows; none: all")
+    share_history: bool = Field(True, description="All of a user's rows with the history as of the first; off: each row its own history")
+    tokens_per_batch: int = Field(2048, ge=64, description="Padded tokens a scoring pass")
+    bootstrap_samples: int = Field(1000, ge=100)
+    examples: int = Field(20, ge=1, description="Example recommendations in the report")
+
+
+class PromoteConfig(_Section):
+    model_name: str = "sella-rec"
+
+
+class Config(_Section):
+    seed: int = Field(0, ge=0)
+    data: DataConfig = DataConfig()
+    collab: CollabConfig = CollabConfig()
+    prompt: PromptConfig = PromptConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    tune: TuneConfig = TuneConfig()
+    distill: DistillConfig = DistillConfig()
+    align: AlignConfig = AlignConfig()
+    fuse: FuseConfig = FuseConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    promote: PromoteConfig = PromoteConfig()
+
+    def to_json(self) -> str:
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        return cls.model_validate_json(text)
+
+
+def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
+    """Read a YAML file (none: all defaults) and apply `section.field=value` overrides.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong type or range, malformed override.
+    """
+    tree: Any = {}
+    if path is not None:
+        try:
+            tree = yaml.safe_load(Path(path).read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{path}: expected a mapping of sections at the top level, got {type(tree).__name__}")
+    for override in overrides or []:
+        _apply_override(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(e, path) for e in error.errors())) from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    dotted, equals, value = override.partition("=")
+    if not equals or not dotted:
+        raise ConfigError(f"--set {override}: write section.field=value, for instance fuse.learning_rate=1e-4")
+    *sections, field = dotted.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override}: {section} is a value, not a section")
+    # YAML 1.1 reads 1e-4 as text; pydantic turns numeric text into the field's type, so either way it fits
+    tree[field] = yaml.safe_load(value)
+
+
+def _explain(error: Any, path: str | Path | None) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "config"
+    prefix = f"{path}: " if path else ""
+    if error["type"] != "extra_forbidden":
+        return f"{prefix}{where}: {error['msg']} (got {error.get('input')!r})"
+    section: Any = Config
+    for part in error["loc"][:-1]:
+        section = section.model_fields[part].annotation
+    known = list(section.model_fields)
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+    return f"{prefix}{where}: unknown key; {hint}"
