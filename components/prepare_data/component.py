@@ -1,0 +1,23 @@
+"""prepare-data as a Kubeflow Pipelines component."""
+
+from kfp import dsl
+
+from components.core.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def prepare_data(config: str, code_version: str, dataset: dsl.Output[dsl.Dataset]):
+    """Read, validate and split interactions and items.
+
+    Args:
+        config: The configuration of the run as JSON.
+        code_version: Hash of the steps' source, so that changed code runs again.
+        dataset: Parquet splits train, valid and test with histories; users, items and the data report.
+    """
+    from components.core.step import running
+
+    with running("prepare-data", config, code_version, {}, dataset.path) as step:
+        from components.prepare_data.step import prepare_data
+
+        prepare_data(step.config, step.output, step.tracker)
+        step.log_data(step.output)

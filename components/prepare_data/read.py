@@ -1,0 +1,208 @@
+"""From files to tables whose columns have our names, whatever the format."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
+from typing import Any, NoReturn
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+
+from components.prepare_data.errors import DataError
+from components.prepare_data.files import read_files
+
+
+@dataclass(frozen=True)
+class Table:
+    """One file's rows.
+
+    Attributes:
+        file: what messages call it.
+        frame: the wanted columns that the file has, under our names (`user_id`, ...), as the file types them.
+        columns: our name -> the name in the file, for every wanted column.
+        present: every column name in the file.
+        first_row: number of the first row in messages; 2 in CSV, where the header is row 1 as in a spreadsheet.
+    """
+
+    file: str
+    frame: pl.DataFrame
+    columns: Mapping[str, str]
+    present: list[str]
+    first_row: int
+
+    def require(self, *fields: str) -> None:
+        """Raise DataError for the first of `fields` that the file does not have."""
+        for field in fields:
+            if field not in self.frame.columns:
+                raise DataError(f"{self.file}: no column '{self.columns[field]}'; {self._mend(field)}")
+
+    def require_any(self, *fields: str) -> str:
+        """The first of `fields` that the file has; DataError if none."""
+        for field in fields:
+            if field in self.frame.columns:
+                return field
+        names = " nor ".join(f"'{self.columns[field]}'" for field in fields)
+        raise DataError(f"{self.file}: has neither {names} as a column; {self._mend(fields[-1])}")
+
+    def reject(self, field: str, bad: pl.Series, rule: str) -> None:
+        """Raise DataError for the first row where the boolean `bad` is true."""
+        row = bad.arg_max()
+        if row is None or not bad[row]:
+            return
+        where = f"{self.file}, row {self.first_row + row}, column '{self.columns[field]}'"
+        raise DataError(f"{where}: {rule} (got {self.frame[field][row]!r})")
+
+    def _mend(self, field: str) -> str:
+        taken = set(self.columns.values())
+        flat = {_flat(name): name for name in self.present if name not in taken}
+        # movieId for item_id has a likeness of 0.46
+        near = difflib.get_close_matches(_flat(self.columns[field]), flat, n=1, cutoff=0.4)
+        name = flat[near[0]] if near else "NAME"
+        hint = f"the nearest is '{name}', " if near else ""
+        there = ", ".join(f"'{column}'" for column in self.present)
+        return f"{hint}say --set data.columns.{field}={name} (columns there: {there})"
+
+
+def _flat(name: str) -> str:
+    return name.lower().replace("_", "").replace(" ", "")
+
+
+def read_tables(uri: str, columns: Mapping[str, str]) -> Iterator[Table]:
+    """Read every file behind `uri`; `columns` maps our names to the files'.
+
+    CSV and JSON columns come back as int64 where every value is a whole number as text, else as strings; a JSON
+    string stays a string. Parquet keeps its types.
+
+    Raises:
+        DataError: as `read_files`, and for a file that is empty, malformed, or holds lists where values belong.
+    """
+    for path, kind, data in read_files(uri):
+        yield _PARSE[kind](path, data, columns)
+
+
+def make_table(
+    file: str, frame: pl.DataFrame, columns: Mapping[str, str], present: list[str], first_row: int = 1
+) -> Table:
+    """Give `frame`'s columns our names; DataError if one of them holds lists or structs."""
+    wanted = {field: name for field, name in columns.items() if name in present}
+    frame = frame.select(pl.col(name).alias(field) for field, name in wanted.items())
+    for field, dtype in frame.schema.items():
+        if dtype.is_nested():
+            raise DataError(f"{file}: column '{columns[field]}' holds {dtype}; expected one value a row")
+    return Table(file, frame, columns, present, first_row)
+
+
+def _parse_csv(path: str, data: bytes, columns: Mapping[str, str]) -> Table:
+    # pyarrow's parser because polars' takes rows with too few fields, and with too many when columns are selected
+    read = pa.csv.ReadOptions(use_threads=False)
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    try:
+        header = next(csv.reader([data.split(b"\n", 1)[0].decode("utf-8-sig")]), [])
+        wanted = [name for name in dict.fromkeys(columns.values()) if name in header]
+        _check_quotes(data)
+        convert = pa.csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()))
+        arrow = pa.csv.read_csv(BytesIO(data), read, parse, convert)
+    except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+        rule = "expected UTF-8 text with a header, values separated by commas and quoted where they hold a comma"
+        raise DataError(f"{path}: malformed CSV: {_short(error)}; {rule}") from error
+    for name in wanted:
+        if header.count(name) > 1:
+            raise DataError(f"{path}: has more than one column '{name}'; rename or remove all but one")
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+        raise DataError(f"{path}: values must be separated by commas; the header is {header[0]!r}")
+    frame = pl.DataFrame(pl.from_arrow(arrow.select(wanted))) if wanted else pl.DataFrame()
+    return make_table(path, _integers(frame, wanted), columns, header, first_row=2)
+
+
+def _check_quotes(data: bytes) -> None:
+    """csv.Error for a quotation mark that is never closed: pyarrow would read the rows behind it as one value."""
+    if b'"' not in data:
+        return
+    rows = 0
+    try:
+        for _ in csv.reader(TextIOWrapper(BytesIO(data), "utf-8-sig", newline=""), strict=True):
+            rows += 1
+    except csv.Error as error:
+        raise csv.Error(f"Row #{rows + 1}: quotation mark not closed or not doubled ({error})") from error
+
+
+def _parse_json(path: str, data: bytes, columns: Mapping[str, str]) -> Table:
+    if data.lstrip()[:1] == b"[":
+        raise DataError(f"{path}: holds one JSON array; expected one object a line (jq -c '.[]' makes them)")
+    first = _first_object(path, data)
+    # other fields may be of any shape, and polars wants one type a field: so only ours are read, as text
+    wanted = list(dict.fromkeys(columns.values()))
+    try:
+        frame = pl.read_ndjson(BytesIO(data), schema=dict.fromkeys(wanted, pl.String))
+    except pl.exceptions.PolarsError as error:
+        _blame_line(path, data, error)
+    found = [name for name in wanted if name in first or frame[name].count()]
+    numbers = [name for name in found if not isinstance(first.get(name), str)]
+    return make_table(path, _integers(frame, numbers), columns, [*first, *(n for n in found if n not in first)])
+
+
+def _parse_parquet(path: str, data: bytes, columns: Mapping[str, str]) -> Table:
+    try:
+        present = list(pl.read_parquet_schema(BytesIO(data)))
+        wanted = [name for name in dict.fromkeys(columns.values()) if name in present]
+        frame = pl.read_parquet(BytesIO(data), columns=wanted)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: not a readable Parquet file: {_short(error)}") from error
+    return make_table(path, frame, columns, present)
+
+
+_PARSE: dict[str, Callable[[str, bytes, Mapping[str, str]], Table]] = {
+    "csv": _parse_csv,
+    "json": _parse_json,
+    "parquet": _parse_parquet,
+}
+
+
+def _integers(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """Text columns as int64 where that loses nothing: `007` and `1.0` stay text."""
+    for name in names:
+        numbers = frame[name].cast(pl.Int64, strict=False)
+        if numbers.cast(pl.String).eq_missing(frame[name]).all():
+            frame = frame.with_columns(numbers)
+    return frame
+
+
+def _first_object(path: str, data: bytes) -> dict[str, Any]:
+    line = data.lstrip().split(b"\n", 1)[0]
+    if not line:
+        raise DataError(f"{path}: is empty")
+    try:
+        first = json.loads(line)
+    except ValueError as error:
+        _blame_line(path, data, error)
+    if not isinstance(first, dict):
+        raise DataError(f"{path}, row 1: expected a JSON object, got {line[:80].decode(errors='replace')}")
+    return first
+
+
+def _blame_line(path: str, data: bytes, error: Exception) -> NoReturn:
+    rows = (line for line in data.splitlines() if line.strip())
+    for number, line in enumerate(rows, start=1):
+        try:
+            if isinstance(json.loads(line, parse_constant=_no_constant), dict):
+                continue
+            reason = "expected a JSON object"
+        except ValueError as line_error:
+            reason = getattr(line_error, "msg", str(line_error))
+        text = line[:80].decode(errors="replace")
+        raise DataError(f"{path}, row {number}: malformed JSON line: {reason} (got {text})") from error
+    raise DataError(f"{path}: malformed JSON lines: {_short(error)}") from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON; give a number")
+
+
+def _short(error: Exception) -> str:
+    return str(error).split("\n")[0][:200]

@@ -1,0 +1,129 @@
+"""Train, valid and test by time, and what each row may know: its history and whether it is warm."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from components.core.config import DataConfig
+from components.core.dataset import SPLITS
+from components.prepare_data.errors import DataError
+
+MIN_ROWS = 3
+_CHUNK_ROWS = 1 << 20
+
+
+def split_rows(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    """Sort by (user_id, timestamp, input order) and add `split`, `history` and `warm`.
+
+    Args:
+        rows: user_id, item_id, timestamp (int64, Unix seconds), label (int8), in input order.
+
+    Returns:
+        The same rows with `split` (train, valid or test), `history` (list of item_id, oldest first: at most
+        `history_length` items the user liked strictly before the row's timestamp, whatever split they fell into)
+        and `warm` (user and item both occur in train).
+
+    Raises:
+        DataError: a split is empty or has one class only.
+    """
+    rows = rows.sort("user_id", "timestamp", maintain_order=True)
+    split = _by_user(config) if config.split == "per_user" else _by_time(rows["timestamp"], config)
+    rows = rows.with_columns(split=split)
+    for name in SPLITS:
+        _check(rows.filter(pl.col("split") == name), name, rows.height, config)
+    in_train = pl.col("split") == "train"
+    warm = in_train.any().over("user_id") & in_train.any().over("item_id")
+    return rows.with_columns(warm=warm, history=histories(rows, config.history_length))
+
+
+def _by_user(config: DataConfig) -> pl.Expr:
+    rows = pl.len().over("user_id")
+    from_end = rows - pl.int_range(pl.len()).over("user_id")
+    test, valid = (_share(rows, fraction) for fraction in (config.test_fraction, config.valid_fraction))
+    return (
+        pl.when((rows < MIN_ROWS) | (from_end > test + valid))
+        .then(pl.lit("train"))
+        .when(from_end > test)
+        .then(pl.lit("valid"))
+        .otherwise(pl.lit("test"))
+    )
+
+
+def _share(rows: pl.Expr, fraction: float) -> pl.Expr:
+    # the tiny addition keeps 0.29 * 100 = 28.999999999999996 from flooring to 28
+    return (rows * fraction + 1e-9).floor().cast(pl.Int64).clip(lower_bound=1)
+
+
+def _by_time(timestamps: pl.Series, config: DataConfig) -> pl.Expr:
+    if config.valid_from is not None and config.test_from is not None:
+        valid_from, test_from = (_unix_seconds(text) for text in (config.valid_from, config.test_from))
+    else:
+        newest = timestamps.sort(descending=True)
+        test = max(1, int(len(newest) * config.test_fraction + 1e-9))
+        valid = max(1, int(len(newest) * config.valid_fraction + 1e-9))
+        test_from, valid_from = newest[test - 1], newest[min(test + valid, len(newest)) - 1]
+    return (
+        pl.when(pl.col("timestamp") < valid_from)
+        .then(pl.lit("train"))
+        .when(pl.col("timestamp") < test_from)
+        .then(pl.lit("valid"))
+        .otherwise(pl.lit("test"))
+    )
+
+
+def _unix_seconds(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _check(split: pl.DataFrame, name: str, rows: int, config: DataConfig) -> None:
+    if split.is_empty():
+        per_user = f"users with at least {MIN_ROWS} rows"
+        mend = (
+            per_user if config.split == "per_user" else "other cuts (data.valid_from, data.test_from or the fractions)"
+        )
+        what = f"the {name} split is empty ({rows} rows in all, split {config.split})"
+        raise DataError(f"{config.interactions}: {what}; it needs {mend}")
+    if split["label"].n_unique() == 1:
+        what = "likes" if split["label"][0] else "dislikes"
+        raise DataError(
+            f"{config.interactions}: all {split.height} rows of the {name} split are {what}, and learning needs both; "
+            f"a like is a rating >= {config.like_threshold:g} (data.like_threshold) or label 1"
+        )
+
+
+def histories(rows: pl.DataFrame, length: int) -> pl.Series:
+    """For each row the last `length` items its user liked strictly before its timestamp, oldest first.
+
+    Args:
+        rows: user_id, item_id, timestamp, label; sorted by user_id, timestamp.
+    """
+    user = rows["user_id"].rle_id().to_numpy()
+    time = rows["timestamp"].to_numpy()
+    label = rows["label"].to_numpy().astype(np.int64)
+    first_of_user = np.diff(user, prepend=-1) != 0
+    first_of_tie = first_of_user | (np.diff(time, prepend=time[:1]) != 0)
+    likes_before = np.cumsum(label) - label
+    end = likes_before[_last_true(first_of_tie)]
+    start = np.maximum(end - length, likes_before[_last_true(first_of_user)])
+    liked = rows["item_id"].filter(rows["label"] == 1)
+    # in chunks, because ten int64 positions a row are the most memory that this step needs
+    chunks = [slice(at, at + _CHUNK_ROWS) for at in range(0, len(user), _CHUNK_ROWS)]
+    return pl.concat([_slices(liked, start[chunk], end[chunk]) for chunk in chunks]).rename("history")
+
+
+def _last_true(flags: np.ndarray) -> np.ndarray:
+    """For each position the nearest one at or before it whose flag is set."""
+    return np.maximum.accumulate(np.where(flags, np.arange(len(flags)), 0))
+
+
+def _slices(values: pl.Series, start: np.ndarray, end: np.ndarray) -> pl.Series:
+    """The list column of values[start[r]:end[r]]."""
+    offsets = np.concatenate([[0], np.cumsum(end - start)])
+    positions = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], end - start)
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), values.gather(positions).to_arrow())
+    return pl.Series(pl.from_arrow(lists))

@@ -1,0 +1,60 @@
+"""prepare-data: from anybody's interactions and items to the folder that every later step reads."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import polars as pl
+
+from components.core.config import Config
+from components.core.dataset import SPLITS
+from components.core.paths import atomic_output
+from components.core.tracking import Tracker
+from components.prepare_data.report import Report, make_report
+from components.prepare_data.split import split_rows
+from components.prepare_data.validate import load
+
+logger = logging.getLogger(__name__)
+
+ROW_COLUMNS = ("user_id", "item_id", "timestamp", "label", "history", "warm")
+DROPPED = ("rows_item_without_title", "rows_item_unknown", "rows_duplicate", "items_without_title", "items_duplicate")
+
+
+def prepare_data(config: Config, output: Path, tracker: Tracker) -> Report:
+    """Read, validate and split the data of `config.data` into the folder `output` (see `components.core.dataset`).
+
+    Returns:
+        The data report, which is also `output/report.json`; docs/data.md describes its keys.
+
+    Raises:
+        DataError: input that breaks the contract; `output` is left as it was.
+    """
+    clean = load(config.data)
+    rows = split_rows(clean.rows, config.data)
+    report = make_report(config.data, dict(clean.counts), rows, clean.items)
+    with atomic_output(output) as folder:
+        folder.mkdir()
+        _write(folder, rows, clean.items, report)
+    counts = report["rows"], report["users"], report["items_kept"]
+    logger.info("prepared %d rows of %d users and %d items in %s", *counts, output)
+    for rule in DROPPED:
+        if report[rule]:
+            logger.warning("%s: dropped %s", rule, report[rule])
+    tracker.params({key: value for key, value in report.items() if isinstance(value, str)})
+    tracker.metrics({key: float(value) for key, value in report.items() if not isinstance(value, str)})
+    tracker.artifact(output / "report.json")
+    return report
+
+
+def _write(folder: Path, rows: pl.DataFrame, items: pl.DataFrame, report: Report) -> None:
+    for name in SPLITS:
+        rows.filter(pl.col("split") == name).select(ROW_COLUMNS).write_parquet(folder / f"{name}.parquet")
+    in_train = pl.col("split") == "train"
+    users = rows.group_by("user_id").agg(in_train=in_train.any()).sort("user_id")
+    users.write_parquet(folder / "users.parquet")
+    trained = rows.filter(in_train).select("item_id").unique().with_columns(in_train=True)
+    catalogue = items.join(trained, on="item_id", how="left").with_columns(pl.col("in_train").fill_null(False))
+    catalogue.sort("item_id").write_parquet(folder / "items.parquet")
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")

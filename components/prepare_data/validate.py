@@ -1,0 +1,134 @@
+"""The input contract as a whole: two clean frames and the count of everything that was dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from components.core.config import DataConfig
+from components.prepare_data import columns
+from components.prepare_data.embedded import PREFIX, read_embedded
+from components.prepare_data.errors import DataError
+from components.prepare_data.read import Table, read_tables
+
+
+@dataclass(frozen=True)
+class CleanData:
+    """What is left to learn from.
+
+    Attributes:
+        rows: user_id, item_id (int64 or string), timestamp (int64, Unix seconds), label (int8, 1 a like); input order.
+        items: item_id, title; one row an item, in input order.
+        counts: rows read, and dropped by each rule.
+    """
+
+    rows: pl.DataFrame
+    items: pl.DataFrame
+    counts: dict[str, int | str]
+
+
+def load(config: DataConfig) -> CleanData:
+    """Read interactions and items, validate every value and apply the dropping rules.
+
+    Raises:
+        DataError: anything that the input contract does not allow.
+    """
+    names = config.columns.model_dump()
+    items, item_counts, untitled = _load_items(config.items, names)
+    rows, target = _load_interactions(config.interactions, names, config.like_threshold)
+    read = rows.height
+    rows, items, untitled = _same_item_ids(rows, items, untitled)
+    titled = rows.join(items, on="item_id", how="semi", maintain_order="left")
+    if titled.is_empty():
+        mine, theirs = rows["item_id"][0], items["item_id"][0]
+        example = f"{mine!r} there, {theirs!r} here"
+        raise DataError(f"{config.items}: has none of the items of {config.interactions}: {example}; check item_id")
+    without_title = rows.join(untitled, on="item_id", how="semi").height
+    latest = _last_of_each_pair(titled)
+    counts: dict[str, int | str] = {
+        "target": target,
+        "rows_read": read,
+        "rows_item_without_title": without_title,
+        "rows_item_unknown": read - titled.height - without_title,
+        "rows_duplicate": titled.height - latest.height,
+        **item_counts,
+    }
+    return CleanData(latest, items, counts)
+
+
+def _tables(uri: str, names: Mapping[str, str]) -> Iterable[Table]:
+    return [read_embedded(uri, names)] if uri.startswith(PREFIX) else read_tables(uri, names)
+
+
+def _load_interactions(uri: str, names: Mapping[str, str], like_threshold: float) -> tuple[pl.DataFrame, str]:
+    wanted = {field: name for field, name in names.items() if field != "title"}
+    frames = []
+    target = ""
+    for table in _tables(uri, wanted):
+        table.require("user_id", "item_id", "timestamp")
+        found = table.require_any("label", "rating")
+        if target and found != target:
+            mend = "give all files the same columns"
+            raise DataError(f"{table.file}: has '{found}' where files before it have '{target}'; {mend}")
+        target = found
+        frames.append(
+            pl.DataFrame(
+                {
+                    "user_id": columns.ids(table, "user_id"),
+                    "item_id": columns.ids(table, "item_id"),
+                    "timestamp": columns.timestamps(table),
+                    "label": columns.labels(table, target, like_threshold),
+                }
+            )
+        )
+    rows = _concat(frames)
+    if rows.is_empty():
+        raise DataError(f"{uri}: holds no rows")
+    return rows, target
+
+
+def _load_items(uri: str, names: Mapping[str, str]) -> tuple[pl.DataFrame, dict[str, int], pl.DataFrame]:
+    """Titled items, counts, and the item_ids that have no title in any row."""
+    frames = []
+    cleaned = 0
+    for table in _tables(uri, {field: names[field] for field in ("item_id", "title")}):
+        table.require("item_id", "title")
+        titles = columns.titles(table)
+        cleaned += int((titles != table.frame["title"].cast(pl.String)).sum())
+        frames.append(pl.DataFrame({"item_id": columns.ids(table, "item_id"), "title": titles}))
+    items = _concat(frames)
+    titled = items.drop_nulls("title")
+    if titled.is_empty():
+        raise DataError(f"{uri}: no item has a title in column '{names['title']}'")
+    kept = titled.unique("item_id", keep="last", maintain_order=True)
+    untitled = items.join(kept, on="item_id", how="anti").select("item_id").unique()
+    counts = {
+        "items_read": items.height,
+        "items_without_title": untitled.height,
+        "items_duplicate": items.height - kept.height - untitled.height,
+        "items_title_cleaned": cleaned,
+    }
+    return kept, counts, untitled
+
+
+def _concat(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """One frame; identifiers become strings where any file has strings."""
+    for field in ("user_id", "item_id"):
+        if any(field in frame.columns and frame[field].dtype == pl.String for frame in frames):
+            frames = [frame.with_columns(pl.col(field).cast(pl.String)) for frame in frames]
+    return pl.concat(frames)
+
+
+def _same_item_ids(*frames: pl.DataFrame) -> list[pl.DataFrame]:
+    if len({frame["item_id"].dtype for frame in frames}) == 1:
+        return list(frames)
+    return [frame.with_columns(pl.col("item_id").cast(pl.String)) for frame in frames]
+
+
+def _last_of_each_pair(rows: pl.DataFrame) -> pl.DataFrame:
+    """The newest row of each (user, item), of equally new ones the last; in the order of `rows`."""
+    numbered = rows.with_row_index("row").sort("timestamp", maintain_order=True)
+    last = numbered.unique(["user_id", "item_id"], keep="last", maintain_order=True)
+    return last.sort("row").drop("row")

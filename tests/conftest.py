@@ -1,0 +1,118 @@
+"""Fixtures that several steps' tests share: a tiny causal LM on disk, and small ratings with planted taste."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+_CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+_GENRES = {
+    "space": ("Star", "Moon", "Orbit", "Comet", "Galaxy"),
+    "love": ("Heart", "Kiss", "Wedding", "Rose", "Letter"),
+    "crime": ("Heist", "Alibi", "Witness", "Vault", "Verdict"),
+    "kids": ("Puppy", "Castle", "Candy", "Dragon", "Balloon"),
+}
+_SECONDS_PER_DAY = 86_400
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random 2-layer Llama (hidden 64) and a byte-level BPE tokenizer with a ChatML template."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("backbone") / "tiny-llama"
+    tokenizer = _tiny_tokenizer()
+    tokenizer.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
+    return folder
+
+
+def _tiny_tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    words = [word for genre in _GENRES.values() for word in genre]
+    corpus = [f"Liked films: {a}; {b} {a}. Like {b}? Answer Yes or No.\n Yes No" for a in words for b in words]
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    bpe.train_from_iterator([*corpus, *["Yes", "No", " Yes", " No"] * len(corpus)], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        unk_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+    )
+    tokenizer.chat_template = _CHATML
+    for text in ("Yes", "No", " Yes", " No"):
+        assert len(tokenizer.encode(text, add_special_tokens=False)) == 1, text
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def small_ratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `interactions.csv` and `items.csv`: 40 users, each liking two of four genres of 80 films.
+
+    Each user rates about 40 films, one to five stars, once a day from a day of their own on.
+    """
+    draw = random.Random(0)
+    genres = list(_GENRES)
+    titles = {item: _title(draw, genres[item % len(genres)]) for item in range(1, 81)}
+    folder = tmp_path_factory.mktemp("ratings")
+    with (folder / "items.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("item_id", "title"), *titles.items()])
+    with (folder / "interactions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("user_id", "item_id", "timestamp", "rating"))
+        for user in range(1, 41):
+            writer.writerows(_ratings(draw, user, list(titles)))
+    return folder
+
+
+def _title(draw: random.Random, genre: str) -> str:
+    words = draw.choices(_GENRES[genre], k=draw.randint(1, 4))
+    return " ".join(words)
+
+
+def _ratings(draw: random.Random, user: int, items: list[int]) -> list[tuple[int, int, int, int]]:
+    liked = {user % 4, (user + 1) % 4}
+    start = 1_000_000_000 + draw.randrange(365) * _SECONDS_PER_DAY
+    rows = []
+    for day, item in enumerate(draw.sample(items, draw.randint(36, 44))):
+        likes = (item % 4 in liked) != (draw.random() < 0.1)
+        stars = draw.choice((4, 5)) if likes else draw.choice((1, 2, 3))
+        rows.append((user, item, start + day * _SECONDS_PER_DAY, stars))
+    return rows
