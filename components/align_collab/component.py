@@ -1,0 +1,33 @@
+"""align-collab as a Kubeflow Pipelines component."""
+
+from kfp import dsl
+
+from components.core.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def align_collab(
+    config: str,
+    code_version: str,
+    dataset: dsl.Input[dsl.Dataset],
+    collab: dsl.Input[dsl.Model],
+    semantics: dsl.Input[dsl.Dataset],
+    aligned: dsl.Output[dsl.Model],
+):
+    """Stage 2: train the collaborative model and a projection so that item vectors meet the items' semantics.
+
+    Args:
+        config: The configuration of the run as JSON.
+        code_version: Hash of the steps' source, so that changed code runs again.
+        dataset: The prepared data set.
+        collab: The collaborative models to start from.
+        semantics: The items' semantics.
+        aligned: The aligned collaborative model and the projection (safetensors), with alignment before and after.
+    """
+    from components.core.step import running
+
+    inputs = {"dataset": dataset.path, "collab": collab.path, "semantics": semantics.path}
+    with running("align-collab", config, code_version, inputs, aligned.path) as step:
+        from components.align_collab.step import align_collab
+
+        align_collab(step.config, *step.inputs.values(), step.output, step.tracker)

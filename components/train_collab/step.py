@@ -1,0 +1,57 @@
+"""Trains matrix factorization and LightGCN: the baselines, and the collaborative knowledge that the LLM is given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.core.collab import collab_device, create_model
+from components.core.config import Config
+from components.core.dataset import PreparedData
+from components.core.paths import atomic_output
+from components.core.tracking import Tracker
+from components.train_collab.training import Fit, fit
+
+MODELS = ("mf", "lightgcn")
+
+
+def train_collab(config: Config, dataset: Path, output: Path, tracker: Tracker) -> None:
+    """Train both models and write each with its frozen tables.
+
+    Args:
+        config: section collab, and seed.
+        dataset: prepare-data's folder.
+        output: `mf/` and `lightgcn/` (each model.safetensors, config.json, `tables/`), `metrics.json`
+            ({model: valid_auc, valid_uauc, epochs, seconds}; epochs: the kept one) and `curves.json`.
+        tracker: receives curves by epoch, the kept epochs' valid metrics, progress.
+
+    Raises:
+        ValueError: a training diverged.
+    """
+    data = PreparedData(dataset)
+    fits: dict[str, Fit] = {}
+    with atomic_output(output) as folder:
+        for kind in MODELS:
+            torch.manual_seed(config.seed)
+            model = create_model(kind, config.collab, data).to(collab_device())
+            fits[kind] = fit(model, data, getattr(config.collab, kind), tracker)
+            model.save(folder / kind)
+            model.tables(data.train).save(folder / kind / "tables")
+        metrics = {kind: fitted.metrics for kind, fitted in fits.items()}
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
+        (folder / "curves.json").write_text(json.dumps(_curves(fits)))
+    tracker.metrics(
+        {f"best/{kind}_{name}": v for kind, of in metrics.items() for name, v in of.items() if v is not None}
+    )
+
+
+def _curves(fits: dict[str, Fit]) -> dict[str, dict[str, list[Any]]]:
+    curves = {}
+    for kind, fitted in fits.items():
+        for name in ("train_loss", "valid_auc"):
+            values = getattr(fitted, name)
+            curves[f"{kind}_{name}"] = {"step": list(range(1, len(values) + 1)), "value": values}
+    return curves
