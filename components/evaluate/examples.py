@@ -1,0 +1,86 @@
+"""Example recommendations: what SeLLa-Rec would show some test users, and what the other arms think of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from components.core.bundle import Bundle
+from components.core.collab import CollabTables
+from components.core.dataset import PreparedData, Split
+from components.core.packing import Progress
+
+# The ranking's time grows with it; the best of the crowd's fifty are as good a show as of its hundreds
+_CANDIDATES = 50
+_MIN_LIKED = 3
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """An unseen item with its probability of a like by arm."""
+
+    title: str
+    probability: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A user, the liked titles that the prompt shows (oldest first) and the recommendations, best first."""
+
+    user_id: str
+    liked: list[str]
+    recommended: list[Recommendation]
+
+
+def recommend_examples(
+    model: Bundle,
+    data: PreparedData,
+    tables: Mapping[str, CollabTables],
+    users: int,
+    seed: int,
+    progress: Progress,
+    each: int = 3,
+) -> list[Example]:
+    """The `each` best unseen items for test users drawn at random among those with some likes.
+
+    Args:
+        model: ranks with SeLLa-Rec, and scores the text-only arm.
+        data: the prepared data set that the model was trained on.
+        tables: collaborative models by arm.
+        users: examples wanted; fewer where fewer users qualify.
+        seed: of the draw.
+        progress: called with users done and wanted.
+        each: recommendations a user.
+    """
+    chosen, titles, examples = _users_with_likes(data.test, users, seed), data.titles, []
+    for done, user_id in enumerate(data.users["user_id"].gather(chosen - 1), start=1):
+        best = model.recommend(user_id, n=each, candidates=_CANDIDATES)
+        if best.height:
+            asked = model.pairs(user_id, best["item_id"].to_list())
+            liked = [titles[item] for item in asked.history[0] if item]
+            examples.append(Example(str(user_id), liked, _judge(model, tables, asked, best)))
+        progress(done, len(chosen))
+    return examples
+
+
+def _judge(model: Bundle, tables: Mapping[str, CollabTables], asked: Split, best: pl.DataFrame) -> list[Recommendation]:
+    others = {"text_only": model.score(asked, "text_only")} | {a: t.score_split(asked) for a, t in tables.items()}
+    by_arm = {"sella": best["score"].to_numpy()} | {arm: probability(logits) for arm, logits in others.items()}
+    return [
+        Recommendation(title, {arm: float(values[row]) for arm, values in by_arm.items()})
+        for row, title in enumerate(best["title"])
+    ]
+
+
+def probability(logits: np.ndarray) -> np.ndarray:
+    """Sigmoid, float32 [n]."""
+    result: np.ndarray = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return result.astype(np.float32)
+
+
+def _users_with_likes(test: Split, users: int, seed: int) -> np.ndarray:
+    eligible = np.unique(test.user[(test.history > 0).sum(axis=1) >= _MIN_LIKED])
+    return np.sort(np.random.default_rng(seed).permutation(eligible)[:users])

@@ -1,0 +1,111 @@
+"""Compares SeLLa-Rec with its rivals on the test split, which is read here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from components.core.bundle import Bundle, load_bundle
+from components.core.collab import CollabTables
+from components.core.config import Config
+from components.core.dataset import PreparedData, Split
+from components.core.packing import Progress
+from components.core.paths import atomic_output
+from components.core.rows import evaluation_rows
+from components.core.tracking import Tracker
+from components.evaluate.examples import probability, recommend_examples
+from components.evaluate.late_fusion import LateFusion, fit_late_fusion, sample_rows
+from components.evaluate.report import Content, write_report
+from components.evaluate.summary import ARMS, LATE_FUSION, flat_metrics, summarize
+
+COLLAB_ARMS = ("mf", "lightgcn")
+
+
+def evaluate(
+    config: Config,
+    dataset: Path,
+    collab: Path,
+    bundle: Path,
+    curves: Mapping[str, Path],
+    output: Path,
+    tracker: Tracker,
+    alignment: Path | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> None:
+    """Score the test rows with every arm, summarize, and write the report.
+
+    Args:
+        config: sections evaluate, collab (which model feeds), backbone (device), seed.
+        dataset: prepare-data's folder.
+        collab: train-collab's folder, two arms.
+        bundle: fuse's folder, the other two: the LLM without stage 3, and SeLLa-Rec.
+        curves: curves.json by step, for the report.
+        output: `predictions.parquet` (arm, user_id, item_id, timestamp, label, score: probability, warm),
+            `summary.json` (see `summarize`), `report.html`, `plots/`.
+        tracker: receives every metric of every arm and slice, report, plots, progress.
+        alignment: align-collab's alignment.parquet, for the report.
+        seconds: time by step so far, for the report.
+
+    Raises:
+        ValueError: a model's scores are NaN, or the valid rows drawn for late fusion hold one class.
+        BundleError: `bundle` cannot be read.
+    """
+    data = PreparedData(dataset)
+    model = load_bundle(bundle, config.backbone.device)
+    tables = {arm: CollabTables.load(collab / arm / "tables") for arm in COLLAB_ARMS}
+
+    test = evaluation_rows(data.test, config.evaluate)
+    logits = {arm: table.score_split(test) for arm, table in tables.items()}
+    logits |= {arm: model.score(test, arm, _progress(tracker, f"scoring {arm}")) for arm in ("text_only", "sella")}
+    fusion = _fit_on_valid(config, data.valid, model, tables[config.collab.feeds], tracker)
+    logits[LATE_FUSION] = fusion.score(logits["text_only"], logits[config.collab.feeds])
+
+    tracker.progress(0, 1, "bootstrap")
+    summary = summarize(test, logits, config.evaluate.bootstrap_samples, config.seed)
+    summary[LATE_FUSION]["weights"] = vars(fusion)
+    show = _progress(tracker, "example recommendations")
+    examples = recommend_examples(model, data, tables, config.evaluate.examples, config.seed, show)
+
+    read = {step: json.loads(path.read_text()) for step, path in curves.items()}
+    points = None if alignment is None else pl.read_parquet(alignment)
+    content = Content(config, data.report, test, logits, summary, read, points, seconds or {}, examples)
+    with atomic_output(output) as folder:
+        folder.mkdir()
+        predictions(data, test, logits).write_parquet(folder / "predictions.parquet")
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2))
+        write_report(content, folder)
+    tracker.metrics(flat_metrics(summary))
+    tracker.artifact(output / "report.html")
+    tracker.artifact(output / "plots", "plots")
+
+
+def predictions(data: PreparedData, rows: Split, logits: Mapping[str, np.ndarray]) -> pl.DataFrame:
+    """Every row once an arm, with the users' own ids: arm, user_id, item_id, timestamp, label, score, warm."""
+    ids = pl.DataFrame(
+        {
+            "user_id": data.users["user_id"].gather(rows.user - 1),
+            "item_id": data.items["item_id"].gather(rows.item - 1),
+            "timestamp": rows.timestamp,
+            "label": rows.label.astype(np.int8),
+            "warm": rows.warm,
+        }
+    )
+    frames = [ids.with_columns(arm=pl.lit(arm), score=pl.Series(probability(logits[arm]))) for arm in ARMS]
+    return pl.concat(frames).select("arm", "user_id", "item_id", "timestamp", "label", "score", "warm")
+
+
+def _fit_on_valid(config: Config, valid: Split, model: Bundle, feeding: CollabTables, tracker: Tracker) -> LateFusion:
+    rows = sample_rows(evaluation_rows(valid, config.evaluate), config.evaluate.late_fusion_rows, config.seed)
+    text_only = model.score(rows, "text_only", _progress(tracker, "scoring valid for late fusion"))
+    return fit_late_fusion(rows.label, text_only, feeding.score_split(rows))
+
+
+def _progress(tracker: Tracker, note: str) -> Progress:
+    def show(done: int, total: int) -> None:
+        tracker.progress(done, total, note)
+
+    return show
