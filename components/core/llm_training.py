@@ -1,0 +1,156 @@
+"""Training of stage 1 and stage 3 with the Hugging Face Trainer: packed rows in, only trainable weights saved."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from components.core.config import LLMTrainingConfig
+from components.core.dataset import Split
+from components.core.packing import Packer, PackedRow, group_by_user, sample_labels, training_order
+from components.core.scorer import YesNoScorer
+from components.core.tracking import Tracker
+
+Curves = dict[str, dict[str, list[float]]]
+_WEIGHTS = "trainable.safetensors"
+log = logging.getLogger(__name__)
+
+
+def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of the parameters that receive gradients, by name, contiguous on the CPU."""
+    return {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+
+
+class _PackedTrainer(Trainer):
+    """Saves and restores only what is trained: a checkpoint of a frozen 7B backbone would be all backbone."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(trainable_state(self.accelerator.unwrap_model(self.model)), folder / _WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        target = self.accelerator.unwrap_model(model or self.model)
+        wanted, found = set(trainable_state(target)), load_file(Path(resume_from_checkpoint) / _WEIGHTS)
+        if wanted != set(found):
+            raise ValueError(f"{resume_from_checkpoint} was made by another configuration; delete it and start again")
+        target.load_state_dict(found, strict=False)
+
+
+class _Report(TrainerCallback):
+    """Passes the Trainer's logs on as curves, metrics and progress."""
+
+    def __init__(self, tracker: Tracker, curves: Curves):
+        self._tracker, self._curves = tracker, curves
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        if "loss" not in (logs or {}):
+            return
+        self._tracker.metrics({"train_loss": logs["loss"], "learning_rate": logs["learning_rate"]}, state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._tracker.progress(state.global_step, state.max_steps, "training")
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        logged = [entry for entry in state.log_history if "loss" in entry]
+        self._curves["train_loss"] = {
+            "step": [entry["step"] for entry in logged],
+            "value": [entry["loss"] for entry in logged],
+        }
+
+
+def train(
+    scorer: YesNoScorer,
+    packer: Packer,
+    split: Split,
+    config: LLMTrainingConfig,
+    checkpoints: Path,
+    tracker: Tracker,
+    seed: int,
+) -> Curves:
+    """Train what in `scorer` requires gradients on a split's rows, in place; go on from `checkpoints` if it holds any.
+
+    Returns:
+        The loss curve: mean binary cross-entropy of the labels of the logged steps, in nats.
+    """
+    groups = sample_labels(group_by_user(split, config.targets_per_history), config.max_labels, seed)
+    rows = training_order(packer.pack(split, groups), config.rows_per_step, seed)
+    curves: Curves = {}
+    trainer = _PackedTrainer(
+        model=scorer,
+        args=_arguments(config, checkpoints, seed, scorer.device),
+        train_dataset=rows,  # type: ignore[arg-type]
+        data_collator=lambda batch: _without_index(packer, split, batch),
+        compute_loss_func=_mean_cross_entropy,
+        callbacks=[_Report(tracker, curves)],
+    )
+    trainer.pop_callback("PrinterCallback")
+    scorer.train()
+    resume_from = last_complete_checkpoint(checkpoints)
+    if resume_from:
+        log.info("going on from %s", resume_from)
+    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    return curves
+
+
+def _without_index(packer: Packer, split: Split, rows: list[PackedRow]) -> dict[str, torch.Tensor]:
+    batch: dict[str, Any] = dict(packer.batch(split, rows))
+    del batch["index"]
+    return batch
+
+
+def _mean_cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """Cross-entropy over the two answers; the mean runs over all labels of an accumulated batch."""
+    total = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+    return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+def _arguments(config: LLMTrainingConfig, checkpoints: Path, seed: int, device: torch.device) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        use_cpu=device.type == "cpu",
+        per_device_train_batch_size=config.rows_per_step,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        num_train_epochs=1,
+        train_sampling_strategy="sequential",
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=config.warmup_ratio,
+        weight_decay=config.weight_decay,
+        adam_beta2=config.adam_beta2,
+        max_grad_norm=config.max_grad_norm,
+        gradient_checkpointing=False,
+        logging_steps=5,
+        save_steps=config.save_every,
+        save_total_limit=2,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=device.type == "cuda",
+        disable_tqdm=True,
+        report_to="none",
+        seed=seed,
+    )
+
+
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: the Trainer's state file is its last and must parse."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for checkpoint in found:
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())
+        except (OSError, json.JSONDecodeError):
+            log.warning("%s is incomplete and passed over", checkpoint)
+            continue
+        return checkpoint
+    return None

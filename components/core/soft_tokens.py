@@ -1,0 +1,100 @@
+"""Stage 3: collaborative vectors and item semantics as input embeddings of a frozen LLM.
+
+`<User_ID>` and `<Item_ID>` stand for projected collaborative vectors, `<Warm_ID>` for projected item semantics
+(SeLLa-Rec, arXiv 2504.10107, section "hybrid projection").
+
+Shapes: B rows, L tokens, N targets, U users, I items, H history length, k collaborative dimension, d hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from components.core.collab import CollabTables
+from components.core.projection import Projection
+from components.core.prompt import ITEM_ID, USER_ID, WARM_ID
+
+
+class SoftTokens(nn.Module):
+    """The trained part of stage 3: both projections, the embedding tables, and the residual's weights.
+
+    A projected vector is scaled to the norm of a real token embedding times a learned gain: a vector of foreign norm
+    wrecks the tuned prompt.
+
+    Args:
+        tables: the collaborative model; its vectors are copied and trained, its score (the residual) stays as it is.
+        semantics: float32 [I + 1, d], row 0 zeros.
+        projection: k -> d, shared by users and items.
+        token_norm: mean L2 norm of the backbone's token embeddings.
+        gain: the gain all tokens start from.
+        residual: add `w * collaborative score + b` to the LLM's logit.
+    """
+
+    def __init__(
+        self,
+        tables: CollabTables,
+        semantics: torch.Tensor,
+        projection: Projection,
+        token_norm: float,
+        gain: float,
+        residual: bool,
+    ):
+        super().__init__()
+        self.tables = tables
+        self.projection = projection
+        self.warm_projection = nn.Linear(semantics.shape[1], semantics.shape[1])
+        self.user_vectors = nn.Parameter(tables.user_vectors.clone())
+        self.item_vectors = nn.Parameter(tables.item_vectors.clone())
+        self.register_buffer("semantics", standardize(semantics))
+        self.register_buffer("token_norm", torch.tensor(token_norm))
+        self.gain = nn.Parameter(torch.full((3,), gain))
+        self.has_residual = residual
+        self.llm_weight = nn.Parameter(torch.tensor(1.0), requires_grad=residual)
+        self.collab_weight = nn.Parameter(torch.tensor(1.0 if residual else 0.0), requires_grad=residual)
+        self.bias = nn.Parameter(torch.tensor(0.0), requires_grad=residual)
+
+    def user_embedding(self, user: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
+        """Input embeddings [B, d] of `<User_ID>`; users unseen in training are folded in from history [B, H]."""
+        vectors = self.tables.user_vectors_for(user, history, self.user_vectors, self.item_vectors)
+        return self._scaled(self.projection(vectors), USER_ID)
+
+    def item_embedding(self, item: torch.Tensor) -> torch.Tensor:
+        """Input embeddings [N, d] of `<Item_ID>`."""
+        return self._scaled(self.projection(self.item_vectors[item]), ITEM_ID)
+
+    def warm_embedding(self, item: torch.Tensor) -> torch.Tensor:
+        """Input embeddings [N, d] of `<Warm_ID>`."""
+        return self._scaled(self.warm_projection(self.semantics[item]), WARM_ID)
+
+    def _scaled(self, projected: torch.Tensor, token: int) -> torch.Tensor:
+        return nn.functional.normalize(projected, dim=-1) * self.token_norm * self.gain[token - 1]
+
+    def forward(self, embeddings: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Token embeddings [B, L, d] with those at the special tokens' positions replaced."""
+        soft, item = batch["soft"], batch["soft_item"]
+        rows = (soft == USER_ID).nonzero()[:, 0]
+        placed = embeddings.clone()
+        placed[soft == USER_ID] = self.user_embedding(batch["user"], batch["history"])[rows].to(placed.dtype)
+        placed[soft == ITEM_ID] = self.item_embedding(item[soft == ITEM_ID]).to(placed.dtype)
+        placed[soft == WARM_ID] = self.warm_embedding(item[soft == WARM_ID]).to(placed.dtype)
+        return placed
+
+    def combine(self, llm_logits: torch.Tensor, batch: Mapping[str, torch.Tensor], row: torch.Tensor) -> torch.Tensor:
+        """Final logits [N]: the LLM's, with the residual where it is on. `row` [N] is each target's row in the batch."""
+        if not self.has_residual:
+            return llm_logits
+        collab = self.tables.score(batch["user"][row], batch["item"], batch["history"][row])
+        return self.llm_weight * llm_logits + self.collab_weight * collab + self.bias
+
+
+def standardize(semantics: torch.Tensor) -> torch.Tensor:
+    """Centre items' semantics [I + 1, d] and scale them to unit variance; row 0 stays zero.
+
+    Hidden states of an LLM share one large direction that says nothing about the item.
+    """
+    items = semantics[1:]
+    centred = items - items.mean(dim=0)
+    return torch.cat([torch.zeros_like(semantics[:1]), centred / centred.std().clamp_min(1e-6)])

@@ -1,0 +1,31 @@
+"""distill-items as a Kubeflow Pipelines component."""
+
+from kfp import dsl
+
+from components.core.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def distill_items(
+    config: str,
+    code_version: str,
+    dataset: dsl.Input[dsl.Dataset],
+    adapter: dsl.Input[dsl.Model],
+    semantics: dsl.Output[dsl.Dataset],
+):
+    """Stage 1b: take every item's meaning from the tuned LLM as one vector.
+
+    Args:
+        config: The configuration of the run as JSON.
+        code_version: Hash of the steps' source, so that changed code runs again.
+        dataset: The prepared data set.
+        adapter: The tuned LLM's adapter.
+        semantics: Item semantics, float32 [items + 1, hidden size] (safetensors); row 0 is padding.
+    """
+    from components.core.step import running
+
+    inputs = {"dataset": dataset.path, "adapter": adapter.path}
+    with running("distill-items", config, code_version, inputs, semantics.path) as step:
+        from components.distill_items.step import distill_items
+
+        distill_items(step.config, step.inputs["dataset"], step.inputs["adapter"], step.output, step.tracker)

@@ -1,0 +1,17 @@
+"""finish, the exit handler, as a Kubeflow Pipelines component."""
+
+from kfp import dsl
+
+from components.core.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def finish(status: dsl.PipelineTaskFinalStatus):
+    """Close the pipeline's MLflow run with the status that the steps ended with.
+
+    Args:
+        status: How the steps ended, from Kubeflow Pipelines.
+    """
+    from components.finish.step import finish
+
+    finish(status.state)

@@ -1,0 +1,19 @@
+"""finish: close the pipeline's MLflow run, whatever became of the steps."""
+
+from __future__ import annotations
+
+from components.core.mlflow_runs import close_pipeline_run
+from components.core.supervision import die_with_the_runner
+
+# What Kubeflow Pipelines calls the end of a task, in MLflow's words.
+_MLFLOW_STATUS = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED"}
+
+
+def finish(state: str) -> None:
+    """Close the run.
+
+    Args:
+        state: SUCCEEDED, FAILED or CANCELLED, as Kubeflow Pipelines says.
+    """
+    die_with_the_runner()
+    close_pipeline_run(_MLFLOW_STATUS.get(state, "FAILED"))

@@ -1,0 +1,43 @@
+"""fuse as a Kubeflow Pipelines component."""
+
+from kfp import dsl
+
+from components.core.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def fuse(
+    config: str,
+    code_version: str,
+    dataset: dsl.Input[dsl.Dataset],
+    collab: dsl.Input[dsl.Model],
+    adapter: dsl.Input[dsl.Model],
+    semantics: dsl.Input[dsl.Dataset],
+    aligned: dsl.Input[dsl.Model],
+    bundle: dsl.Output[dsl.Model],
+):
+    """Stage 3: teach the tuned LLM to read collaborative vectors and item semantics as special tokens.
+
+    Args:
+        config: The configuration of the run as JSON.
+        code_version: Hash of the steps' source, so that changed code runs again.
+        dataset: The prepared data set.
+        collab: The collaborative models, used where alignment is switched off.
+        adapter: The tuned LLM's adapter.
+        semantics: The items' semantics.
+        aligned: The aligned collaborative model and the projection.
+        bundle: The complete SeLLa-Rec model; it loads alone.
+    """
+    from components.core.step import running
+
+    inputs = {
+        "dataset": dataset.path,
+        "collab": collab.path,
+        "adapter": adapter.path,
+        "semantics": semantics.path,
+        "aligned": aligned.path,
+    }
+    with running("fuse", config, code_version, inputs, bundle.path) as step:
+        from components.fuse.step import FuseInputs, fuse
+
+        fuse(step.config, FuseInputs(**step.inputs), step.output, step.checkpoints, step.tracker)

@@ -1,0 +1,109 @@
+"""Stage 3: teach a frozen, tuned LLM to read collaborative vectors and item semantics as special tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from sklearn.linear_model import LogisticRegression
+from transformers import set_seed
+
+from components.core.adapter import load_adapter
+from components.core.bundle import build_prompts, save_bundle
+from components.core.collab import CollabTables
+from components.core.config import Config
+from components.core.dataset import PreparedData, Split
+from components.core.llm_training import train
+from components.core.metrics import evaluate_slice
+from components.core.packing import Packer
+from components.core.paths import atomic_output
+from components.core.projection import Projection
+from components.core.rows import evaluation_rows, sample_users
+from components.core.scorer import YesNoScorer, score_split
+from components.core.soft_tokens import SoftTokens
+from components.core.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class FuseInputs:
+    """Output folders of the steps before."""
+
+    dataset: Path
+    collab: Path
+    adapter: Path
+    semantics: Path
+    aligned: Path
+
+
+def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tracker: Tracker) -> None:
+    """Train projections and embedding tables behind the frozen LLM and write the self-contained bundle.
+
+    Args:
+        config: sections fuse, prompt, evaluate, align (width of the projection), collab (which model feeds).
+        inputs: what the steps before wrote.
+        output: the bundle, with `metrics.json` (valid, text-only / step 0 / trained) and `curves.json`.
+        checkpoints: folder that outlives a killed attempt; training goes on from it.
+        tracker: receives loss, valid metrics, progress.
+    """
+    set_seed(config.seed)
+    data = PreparedData(inputs.dataset)
+    llm, tokenizer, _ = load_adapter(inputs.adapter / "adapter", config.backbone.device)
+    prompts = build_prompts(tokenizer, config, data.items)
+    if config.fuse.gradient_checkpointing:
+        llm.gradient_checkpointing_enable({"use_reentrant": False})
+    valid = sample_users(evaluation_rows(data.valid, config.evaluate), config.fuse.valid_rows, config.seed)
+    tokens_per_batch = config.evaluate.tokens_per_batch
+
+    text_scorer = YesNoScorer(llm, prompts.yes_id, prompts.no_id)
+    text_logits = score_split(text_scorer, Packer(prompts), valid, tokens_per_batch)
+    soft_tokens = build_soft_tokens(config, inputs, llm).to(text_scorer.device)
+    if config.fuse.residual:
+        fit_residual(soft_tokens, valid, text_logits)
+
+    scorer = YesNoScorer(llm, prompts.yes_id, prompts.no_id, soft_tokens)
+    packer = Packer(prompts, soft_tokens=True, warm_token=config.fuse.warm_token)
+    metrics = {"text_only": evaluate_slice(valid.user, valid.label, text_logits)}
+    metrics["step_0"] = evaluate_slice(valid.user, valid.label, score_split(scorer, packer, valid, tokens_per_batch))
+    curves = train(scorer, packer, data.train, config.fuse, checkpoints, tracker, config.seed)
+    metrics["trained"] = evaluate_slice(valid.user, valid.label, score_split(scorer, packer, valid, tokens_per_batch))
+    for stage, values in metrics.items():
+        tracker.metrics({f"valid_{stage}_{name}": values[name] for name in ("auc", "uauc")})
+
+    with atomic_output(output) as folder:
+        save_bundle(folder, config, data, inputs.adapter / "adapter", soft_tokens)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
+        (folder / "curves.json").write_text(json.dumps(curves))
+
+
+def build_soft_tokens(config: Config, inputs: FuseInputs, llm: Any) -> SoftTokens:
+    """Tables and projection from align-collab, or, for the ablations, raw tables and a projection at random."""
+    tables = CollabTables.load(
+        inputs.aligned / "tables" if config.fuse.aligned else inputs.collab / config.collab.feeds / "tables"
+    )
+    semantics = load_file(inputs.semantics / "semantics.safetensors")["semantics"]
+    embeddings = llm.get_input_embeddings().weight
+    projection = Projection(tables.user_vectors.shape[1], config.align.hidden, embeddings.shape[1])
+    if config.fuse.warm_start:
+        projection.load_state_dict(load_file(inputs.aligned / "projection.safetensors"))
+    token_norm = embeddings.float().norm(dim=1).mean().item()
+    return SoftTokens(tables, semantics, projection, token_norm, config.fuse.gain, config.fuse.residual)
+
+
+@torch.no_grad()
+def fit_residual(soft_tokens: SoftTokens, valid: Split, text_logits: np.ndarray) -> None:
+    """Start the residual's weights at late fusion: logistic regression on valid rows, which neither model trained on.
+
+    Fitted on train rows the collaborative score would look better than it is, having been trained on them.
+    """
+    device = soft_tokens.token_norm.device
+    tensors = (torch.from_numpy(a).to(device) for a in (valid.user, valid.item, valid.history))
+    collab = soft_tokens.tables.score(*tensors).cpu().numpy()
+    fitted = LogisticRegression(C=1e3).fit(np.stack([text_logits, collab], axis=1), valid.label)
+    soft_tokens.llm_weight.fill_(float(fitted.coef_[0, 0]))
+    soft_tokens.collab_weight.fill_(float(fitted.coef_[0, 1]))
+    soft_tokens.bias.fill_(float(fitted.intercept_[0]))

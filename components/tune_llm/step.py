@@ -1,0 +1,56 @@
+"""Stage 1: tune the LLM with LoRA to answer `Yes` or `No` from titles alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from transformers import set_seed
+
+from components.core.adapter import add_adapter, save_adapter
+from components.core.backbone import load_backbone
+from components.core.config import Config
+from components.core.dataset import PreparedData
+from components.core.llm_training import train
+from components.core.metrics import evaluate_slice
+from components.core.packing import Packer
+from components.core.paths import atomic_output
+from components.core.prompt import PromptBuilder
+from components.core.rows import evaluation_rows, sample_users
+from components.core.scorer import YesNoScorer, score_split
+from components.core.tracking import Tracker
+
+
+def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tracker: Tracker) -> None:
+    """Train a LoRA adapter on packed text-only prompts and write it with its valid metrics and loss curve.
+
+    Args:
+        config: sections backbone, prompt, tune, evaluate.
+        dataset: prepare-data's folder.
+        output: `adapter/` (peft, with `backbone.json`), `metrics.json`, `curves.json`.
+        checkpoints: folder that outlives a killed attempt; training goes on from it.
+        tracker: receives loss, valid metrics before and after, progress.
+    """
+    set_seed(config.seed)
+    data = PreparedData(dataset)
+    llm, tokenizer = load_backbone(config.backbone)
+    prompts = PromptBuilder(tokenizer, config.prompt, data.titles)
+    llm = add_adapter(llm, config.tune)
+    if config.tune.gradient_checkpointing:
+        llm.gradient_checkpointing_enable({"use_reentrant": False})
+    scorer, packer = YesNoScorer(llm, prompts.yes_id, prompts.no_id), Packer(prompts)
+    valid = sample_users(evaluation_rows(data.valid, config.evaluate), config.tune.valid_rows, config.seed)
+
+    def valid_metrics() -> dict[str, float | None]:
+        scores = score_split(scorer, packer, valid, config.evaluate.tokens_per_batch)
+        return evaluate_slice(valid.user, valid.label, scores)
+
+    before = valid_metrics()
+    curves = train(scorer, packer, data.train, config.tune, checkpoints, tracker, config.seed)
+    after = valid_metrics()
+    tracker.metrics({f"valid_{name}": after[name] for name in ("auc", "uauc") if after[name] is not None})
+
+    with atomic_output(output) as folder:
+        save_adapter(llm, config.backbone, folder / "adapter")
+        (folder / "metrics.json").write_text(json.dumps({"before": before, "after": after}, indent=2))
+        (folder / "curves.json").write_text(json.dumps(curves))
