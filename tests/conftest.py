@@ -5,9 +5,15 @@ from __future__ import annotations
 import csv
 import os
 import random
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from components.core.config import Config
+    from components.fuse.step import FuseInputs
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -116,3 +122,99 @@ def _ratings(draw: random.Random, user: int, items: list[int]) -> list[tuple[int
         stars = draw.choice((4, 5)) if likes else draw.choice((1, 2, 3))
         rows.append((user, item, start + day * _SECONDS_PER_DAY, stars))
     return rows
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_backbone: Path, small_ratings: Path) -> Config:
+    """A configuration over the tiny backbone and the small ratings: float32 on the CPU, seconds a step."""
+    from components.core.config import load_config
+
+    return load_config(
+        None,
+        [
+            f"data.interactions={small_ratings / 'interactions.csv'}",
+            f"data.items={small_ratings / 'items.csv'}",
+            f"backbone.name={tiny_backbone}",
+            "backbone.dtype=float32",
+            "backbone.device=cpu",
+            "collab.dim=8",
+            "collab.mf.max_epochs=10",
+            "collab.lightgcn.max_epochs=10",
+            "align.hidden=32",
+            "align.max_epochs=5",
+            "align.align_items=32",
+            "tune.learning_rate=3e-3",
+            "tune.targets_per_history=4",
+            "tune.save_every=10",
+            "fuse.targets_per_history=4",
+            "fuse.max_labels=200",
+        ],
+    )
+
+
+@pytest.fixture(scope="session")
+def small_data(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small ratings as prepare-data leaves them."""
+    from components.core.tracking import Tracker
+    from components.prepare_data.step import prepare_data
+
+    folder = tmp_path_factory.mktemp("small") / "data"
+    prepare_data(tiny_config, folder, Tracker())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def genre_data(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small ratings with labels that titles alone tell: everybody likes the first two genres, 5 % noise aside."""
+    import numpy as np
+    import polars as pl
+
+    folder = tmp_path_factory.mktemp("genre") / "data"
+    shutil.copytree(small_data, folder)
+    for name in ("train", "valid", "test"):
+        rows = pl.read_parquet(folder / f"{name}.parquet")
+        noise = np.random.default_rng(0).random(rows.height) < 0.05
+        label = (rows["item_id"].to_numpy() % 4 < 2) != noise
+        rows.with_columns(label=pl.Series(label).cast(pl.Int8)).write_parquet(folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tuned(tiny_config: Config, genre_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tune-llm's folder over `genre_data`."""
+    from components.core.tracking import Tracker
+    from components.tune_llm.step import tune_llm
+
+    folder = tmp_path_factory.mktemp("tuned")
+    tune_llm(tiny_config, genre_data, folder / "output", folder / "checkpoints", Tracker())
+    return folder / "output"
+
+
+@pytest.fixture(scope="session")
+def fuse_inputs(
+    tiny_config: Config, genre_data: Path, tuned: Path, tmp_path_factory: pytest.TempPathFactory
+) -> FuseInputs:
+    """What fuse reads, every step before it run for real over `genre_data`."""
+    from components.align_collab.step import align_collab
+    from components.core.tracking import Tracker
+    from components.distill_items.step import distill_items
+    from components.fuse.step import FuseInputs
+    from components.train_collab.step import train_collab
+
+    folder, tracker = tmp_path_factory.mktemp("steps"), Tracker()
+    inputs = FuseInputs(genre_data, folder / "collab", tuned, folder / "semantics", folder / "aligned")
+    train_collab(tiny_config, genre_data, inputs.collab, tracker)
+    distill_items(tiny_config, genre_data, tuned, inputs.semantics, tracker)
+    align_collab(tiny_config, genre_data, inputs.collab, inputs.semantics, inputs.aligned, tracker)
+    return inputs
+
+
+@pytest.fixture(scope="session")
+def fused(tiny_config: Config, fuse_inputs: FuseInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle that fuse writes from `fuse_inputs`."""
+    from components.core.tracking import Tracker
+    from components.fuse.step import fuse
+
+    folder = tmp_path_factory.mktemp("fused")
+    fuse(tiny_config, fuse_inputs, folder / "bundle", folder / "checkpoints", Tracker())
+    return folder / "bundle"

@@ -59,6 +59,14 @@ class Bundle:
         packer = Packer(self.prompts, soft_tokens is not None, self.config.fuse.warm_token)
         return score_split(scorer, packer, split, self.config.evaluate.tokens_per_batch, progress)
 
+    def probabilities(self, user_id: Any, item_ids: list[Any]) -> np.ndarray:
+        """P(like), float32 [n], of items for one user with the newest history known here.
+
+        Raises:
+            BundleError: the user or an item is not in the bundle.
+        """
+        return 1 / (1 + np.exp(-self.score(self.pairs(user_id, item_ids))))
+
     def pairs(self, user_id: Any, item_ids: list[Any]) -> Split:
         """Rows asking about items for one user with the newest history known here.
 
@@ -143,7 +151,7 @@ def load_bundle(folder: str | Path, device: str = "auto") -> Bundle:
     folder = Path(folder)
     try:
         form = json.loads((folder / "bundle.json").read_text())["format"]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise BundleError(f"{folder} is not a SeLLa-Rec bundle: bundle.json cannot be read ({error})") from error
     if form != FORMAT:
         raise BundleError(f"{folder} has bundle format {form}; this version reads {FORMAT}")

@@ -120,7 +120,7 @@ class LLMTrainingConfig(_Section):
     targets_per_history: int = Field(16, ge=1, description="Targets packed behind one history in training")
     rows_per_step: int = Field(4, ge=1, description="Packed rows an optimizer step on each device")
     gradient_accumulation: int = Field(1, ge=1, description="Steps summed into one update")
-    valid_rows: int = Field(100, ge=1, description="Packed validation rows scored before and after training")
+    valid_users: int = Field(200, ge=1, description="Users of valid that are scored after training, drawn at random")
     save_every: int = Field(20, ge=1, description="Optimizer steps between checkpoints")
     gradient_checkpointing: bool = Field(False, description="Less memory for a third more time; for 7B backbones")
 
@@ -166,7 +166,6 @@ class EvaluateConfig(_Section):
     share_history: bool = Field(True, description="All of a user's rows with the history as of the first; off: each row its own history")
     tokens_per_batch: int = Field(2048, ge=64, description="Padded tokens a scoring pass")
     bootstrap_samples: int = Field(1000, ge=100)
-    late_fusion_rows: int = Field(2000, ge=100, description="Valid labels that the late-fusion yardstick is fitted on: plenty for three weights")
     examples: int = Field(20, ge=1, description="Example recommendations in the report")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from components.core.config import LLMTrainingConfig
 from components.core.dataset import Split
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of the parameters that receive gradients, by name, contiguous on the CPU."""
+    """The parameters that receive gradients, by name, contiguous on the CPU (where they are there already: not copied)."""
     return {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if p.requires_grad}
 
 
@@ -38,8 +38,8 @@ class _PackedTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         target = self.accelerator.unwrap_model(model or self.model)
-        wanted, found = set(trainable_state(target)), load_file(Path(resume_from_checkpoint) / _WEIGHTS)
-        if wanted != set(found):
+        wanted, found = trainable_state(target), load_file(Path(resume_from_checkpoint) / _WEIGHTS)
+        if {n: t.shape for n, t in wanted.items()} != {n: t.shape for n, t in found.items()}:
             raise ValueError(f"{resume_from_checkpoint} was made by another configuration; delete it and start again")
         target.load_state_dict(found, strict=False)
 
@@ -93,7 +93,7 @@ def train(
         compute_loss_func=_mean_cross_entropy,
         callbacks=[_Report(tracker, curves)],
     )
-    trainer.pop_callback("PrinterCallback")
+    trainer.pop_callback(PrinterCallback)
     scorer.train()
     resume_from = last_complete_checkpoint(checkpoints)
     if resume_from:
@@ -130,7 +130,6 @@ def _arguments(config: LLMTrainingConfig, checkpoints: Path, seed: int, device: 
         weight_decay=config.weight_decay,
         adam_beta2=config.adam_beta2,
         max_grad_norm=config.max_grad_norm,
-        gradient_checkpointing=False,
         logging_steps=5,
         save_steps=config.save_every,
         save_total_limit=2,

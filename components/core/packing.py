@@ -137,14 +137,14 @@ def group_by_user(split: Split, targets_per_history: int) -> list[np.ndarray]:
 
 def group_by_history(split: Split, targets_per_history: int) -> list[np.ndarray]:
     """Consecutive rows of a user whose histories are identical: grouping them changes no score."""
-    if len(split) == 0:
-        return []
     changed = np.ones(len(split), dtype=bool)
     changed[1:] = (np.diff(split.user) != 0) | (np.diff(split.history, axis=0) != 0).any(axis=1)
     return _chunks(np.flatnonzero(changed), len(split), targets_per_history)
 
 
 def _chunks(starts: np.ndarray, total: int, size: int) -> list[np.ndarray]:
+    if total == 0:
+        return []
     ends = [*starts[1:], total]
     return [np.arange(i, min(i + size, end)) for start, end in zip(starts, ends, strict=True) for i in range(start, end, size)]
 

@@ -25,8 +25,8 @@ def evaluation_rows(split: Split, config: EvaluateConfig) -> Split:
     return split.take(np.arange(len(split)) - first < config.max_rows_per_user)
 
 
-def sample_users(split: Split, users: int, seed: int) -> Split:
-    """All rows of at most `users` users drawn at random."""
+def sample_users(split: Split, users: int, seed: int) -> np.ndarray:
+    """Indices [n] of all rows of at most `users` users drawn at random; fewer users are a subset of more."""
     everyone = np.unique(split.user)
     chosen = np.random.default_rng(seed).permutation(everyone)[:users]
-    return split.take(np.isin(split.user, chosen))
+    return np.flatnonzero(np.isin(split.user, chosen))

@@ -37,7 +37,7 @@ class Step:
 
     Attributes:
         inputs: local paths of the input artifacts by name.
-        output: where the step writes its folder.
+        before: time and memory of every step that this one builds on, by name.
         result: small JSON values that the runner shows (promote: model name and version).
     """
 
@@ -45,11 +45,18 @@ class Step:
     config: Config
     code_version: str
     inputs: dict[str, Path]
-    output: Path | None
+    before: dict[str, dict[str, Any]]
     tracker: StepTracker
     run: mlflow_runs.StepRun | None
     result: dict[str, Any] = field(default_factory=dict)
+    _output: Path | None = None
     _checkpoints: Path | None = None
+
+    @property
+    def output(self) -> Path:
+        """Where the step writes its folder."""
+        assert self._output is not None, f"{self.name} was given no output"
+        return self._output
 
     @property
     def checkpoints(self) -> Path:
@@ -100,7 +107,8 @@ def running(
         before = _steps_before(paths)
         if run is not None:
             mlflow_runs.link_reused(run, before)
-        step = Step(name, parsed, code_version, paths, Path(output) if output else None, StepTracker(progress, run), run)
+        tracker = StepTracker(progress, run)
+        step = Step(name, parsed, code_version, paths, before, tracker, run, _output=Path(output) if output else None)
         yield step
         step.tracker.flush()
     except BaseException:
@@ -109,7 +117,7 @@ def running(
         if run is not None:
             mlflow_runs.close_step_run("FAILED")
         raise
-    _succeed(step, before, round(time.monotonic() - started, 2), progress)
+    _succeed(step, round(time.monotonic() - started, 2), progress)
 
 
 def _begin(name: str) -> ProgressFile | None:
@@ -144,15 +152,15 @@ def _steps_before(inputs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     return before
 
 
-def _succeed(step: Step, before: dict[str, Any], seconds: float, progress: ProgressFile | None) -> None:
+def _succeed(step: Step, seconds: float, progress: ProgressFile | None) -> None:
     own: dict[str, Any] = {
         "seconds": seconds,
         "peak_rss_mb": peak_rss_mb(),
         "run": os.environ.get("KFP_RUN_ID"),
         "mlflow_run_id": step.run.run_id if step.run else None,
     }
-    if step.output is not None:
-        (step.output / STEPS_FILE).write_text(json.dumps(before | {step.name: own}, indent=2))
+    if step._output is not None:
+        (step._output / STEPS_FILE).write_text(json.dumps(step.before | {step.name: own}, indent=2))
     if step._checkpoints is not None:
         shutil.rmtree(step._checkpoints, ignore_errors=True)
     if step.run is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import signal
 import sys
 import threading
 import time
@@ -36,14 +37,19 @@ def die_with_the_runner() -> None:
 
 
 def _watch(lock: Path) -> None:
-    with lock.open("rb") as file:
+    try:
+        file = lock.open("rb")
+    except FileNotFoundError:
+        # the runner takes the file with it when it ends
+        os.kill(os.getpid(), signal.SIGKILL)
+    with file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 time.sleep(_EVERY_SECONDS)
                 continue
-            os.kill(os.getpid(), 9)
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def peak_rss_mb() -> float:

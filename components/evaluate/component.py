@@ -26,8 +26,8 @@ def evaluate(
         code_version: Hash of the steps' source, so that changed code runs again.
         dataset: The prepared data set.
         collab: The collaborative models, two arms of the comparison.
-        adapter: The text-only LLM, for its loss curve.
-        aligned: The aligned collaborative model, for its curves.
+        adapter: The text-only LLM: its loss curve, and its scores on validation rows for late fusion.
+        aligned: The aligned collaborative model: its curves and the picture of the alignment.
         bundle: The complete model, two arms of the comparison: text-only and SeLLa-Rec.
         evaluation: Test predictions, summary and report.
         metrics: AUC, UAUC, NDCG and MAP of every arm on all test rows.
@@ -43,6 +43,16 @@ def evaluate(
         from components.evaluate.step import evaluate
 
         paths = step.inputs
-        curves = find_curves(paths)
-        evaluate(step.config, paths["dataset"], paths["collab"], paths["bundle"], curves, step.output, step.tracker)
+        evaluate(
+            step.config,
+            paths["dataset"],
+            paths["collab"],
+            paths["adapter"],
+            paths["bundle"],
+            find_curves(paths),
+            step.output,
+            step.tracker,
+            alignment=paths["aligned"] / "alignment.parquet",
+            seconds={name: times["seconds"] for name, times in step.before.items()},
+        )
         publish(step.output, metrics, roc, report.path)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from components.core.bundle import Bundle, load_bundle
+from components.core.bundle import load_bundle
 from components.core.collab import CollabTables
 from components.core.config import Config
 from components.core.dataset import PreparedData, Split
-from components.core.packing import Progress
+from components.core.late_fusion import VALID_LOGITS, fit_late_fusion, load_valid_logits
 from components.core.paths import atomic_output
 from components.core.rows import evaluation_rows
 from components.core.tracking import Tracker
 from components.evaluate.examples import probability, recommend_examples
-from components.evaluate.late_fusion import LateFusion, fit_late_fusion, sample_rows
 from components.evaluate.report import Content, write_report
 from components.evaluate.summary import ARMS, LATE_FUSION, flat_metrics, summarize
 
@@ -29,6 +29,7 @@ def evaluate(
     config: Config,
     dataset: Path,
     collab: Path,
+    adapter: Path,
     bundle: Path,
     curves: Mapping[str, Path],
     output: Path,
@@ -42,6 +43,7 @@ def evaluate(
         config: sections evaluate, collab (which model feeds), backbone (device), seed.
         dataset: prepare-data's folder.
         collab: train-collab's folder, two arms.
+        adapter: tune-llm's folder, for late fusion: the text-only LLM's logits on valid.
         bundle: fuse's folder, the other two: the LLM without stage 3, and SeLLa-Rec.
         curves: curves.json by step, for the report.
         output: `predictions.parquet` (arm, user_id, item_id, timestamp, label, score: probability, warm),
@@ -60,14 +62,15 @@ def evaluate(
 
     test = evaluation_rows(data.test, config.evaluate)
     logits = {arm: table.score_split(test) for arm, table in tables.items()}
-    logits |= {arm: model.score(test, arm, _progress(tracker, f"scoring {arm}")) for arm in ("text_only", "sella")}
-    fusion = _fit_on_valid(config, data.valid, model, tables[config.collab.feeds], tracker)
+    logits |= {arm: model.score(test, arm, partial(tracker.progress, note=f"scoring {arm}")) for arm in ("text_only", "sella")}
+    valid, text_only = load_valid_logits(adapter / VALID_LOGITS, data, config.evaluate)
+    fusion = fit_late_fusion(valid.label, text_only, tables[config.collab.feeds].score_split(valid))
     logits[LATE_FUSION] = fusion.score(logits["text_only"], logits[config.collab.feeds])
 
     tracker.progress(0, 1, "bootstrap")
     summary = summarize(test, logits, config.evaluate.bootstrap_samples, config.seed)
     summary[LATE_FUSION]["weights"] = vars(fusion)
-    show = _progress(tracker, "example recommendations")
+    show = partial(tracker.progress, note="example recommendations")
     examples = recommend_examples(model, data, tables, config.evaluate.examples, config.seed, show)
 
     read = {step: json.loads(path.read_text()) for step, path in curves.items()}
@@ -96,16 +99,3 @@ def predictions(data: PreparedData, rows: Split, logits: Mapping[str, np.ndarray
     )
     frames = [ids.with_columns(arm=pl.lit(arm), score=pl.Series(probability(logits[arm]))) for arm in ARMS]
     return pl.concat(frames).select("arm", "user_id", "item_id", "timestamp", "label", "score", "warm")
-
-
-def _fit_on_valid(config: Config, valid: Split, model: Bundle, feeding: CollabTables, tracker: Tracker) -> LateFusion:
-    rows = sample_rows(evaluation_rows(valid, config.evaluate), config.evaluate.late_fusion_rows, config.seed)
-    text_only = model.score(rows, "text_only", _progress(tracker, "scoring valid for late fusion"))
-    return fit_late_fusion(rows.label, text_only, feeding.score_split(rows))
-
-
-def _progress(tracker: Tracker, note: str) -> Progress:
-    def show(done: int, total: int) -> None:
-        tracker.progress(done, total, note)
-
-    return show

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from sklearn.linear_model import LogisticRegression
 from transformers import set_seed
 
 from components.core.adapter import load_adapter
@@ -18,12 +18,13 @@ from components.core.bundle import build_prompts, save_bundle
 from components.core.collab import CollabTables
 from components.core.config import Config
 from components.core.dataset import PreparedData, Split
+from components.core.late_fusion import VALID_LOGITS, fit_late_fusion, load_valid_logits
 from components.core.llm_training import train
 from components.core.metrics import evaluate_slice
 from components.core.packing import Packer
 from components.core.paths import atomic_output
 from components.core.projection import Projection
-from components.core.rows import evaluation_rows, sample_users
+from components.core.rows import sample_users
 from components.core.scorer import YesNoScorer, score_split
 from components.core.soft_tokens import SoftTokens
 from components.core.tracking import Tracker
@@ -56,21 +57,25 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
     prompts = build_prompts(tokenizer, config, data.items)
     if config.fuse.gradient_checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False})
-    valid = sample_users(evaluation_rows(data.valid, config.evaluate), config.fuse.valid_rows, config.seed)
-    tokens_per_batch = config.evaluate.tokens_per_batch
-
-    text_scorer = YesNoScorer(llm, prompts.yes_id, prompts.no_id)
-    text_logits = score_split(text_scorer, Packer(prompts), valid, tokens_per_batch)
-    soft_tokens = build_soft_tokens(config, inputs, llm).to(text_scorer.device)
+    soft_tokens = build_soft_tokens(config, inputs, llm).to(llm.device)
+    valid, text_logits = load_valid_logits(inputs.adapter / VALID_LOGITS, data, config.evaluate)
     if config.fuse.residual:
         fit_residual(soft_tokens, valid, text_logits)
 
     scorer = YesNoScorer(llm, prompts.yes_id, prompts.no_id, soft_tokens)
     packer = Packer(prompts, soft_tokens=True, warm_token=config.fuse.warm_token)
-    metrics = {"text_only": evaluate_slice(valid.user, valid.label, text_logits)}
-    metrics["step_0"] = evaluate_slice(valid.user, valid.label, score_split(scorer, packer, valid, tokens_per_batch))
+    sampled = sample_users(valid, config.fuse.valid_users, config.seed)
+    shown = valid.take(sampled)
+
+    def valid_metrics(note: str) -> dict[str, float | None]:
+        show = partial(tracker.progress, note=f"scoring valid {note}")
+        scores = score_split(scorer, packer, shown, config.evaluate.tokens_per_batch, show)
+        return evaluate_slice(shown.user, shown.label, scores)
+
+    metrics = {"text_only": evaluate_slice(shown.user, shown.label, text_logits[sampled])}
+    metrics["step_0"] = valid_metrics("before training")
     curves = train(scorer, packer, data.train, config.fuse, checkpoints, tracker, config.seed)
-    metrics["trained"] = evaluate_slice(valid.user, valid.label, score_split(scorer, packer, valid, tokens_per_batch))
+    metrics["trained"] = valid_metrics("after training")
     for stage, values in metrics.items():
         tracker.metrics({f"valid_{stage}_{name}": values[name] for name in ("auc", "uauc")})
 
@@ -96,14 +101,8 @@ def build_soft_tokens(config: Config, inputs: FuseInputs, llm: Any) -> SoftToken
 
 @torch.no_grad()
 def fit_residual(soft_tokens: SoftTokens, valid: Split, text_logits: np.ndarray) -> None:
-    """Start the residual's weights at late fusion: logistic regression on valid rows, which neither model trained on.
-
-    Fitted on train rows the collaborative score would look better than it is, having been trained on them.
-    """
-    device = soft_tokens.token_norm.device
-    tensors = (torch.from_numpy(a).to(device) for a in (valid.user, valid.item, valid.history))
-    collab = soft_tokens.tables.score(*tensors).cpu().numpy()
-    fitted = LogisticRegression(C=1e3).fit(np.stack([text_logits, collab], axis=1), valid.label)
-    soft_tokens.llm_weight.fill_(float(fitted.coef_[0, 0]))
-    soft_tokens.collab_weight.fill_(float(fitted.coef_[0, 1]))
-    soft_tokens.bias.fill_(float(fitted.intercept_[0]))
+    """Start the residual's weights at late fusion of the text-only LLM and the collaborative score."""
+    fused = fit_late_fusion(valid.label, text_logits, soft_tokens.tables.score_split(valid))
+    soft_tokens.llm_weight.fill_(fused.llm)
+    soft_tokens.collab_weight.fill_(fused.collab)
+    soft_tokens.bias.fill_(fused.intercept)

@@ -6,12 +6,13 @@ from components.core.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def prepare_data(config: str, code_version: str, dataset: dsl.Output[dsl.Dataset]):
+def prepare_data(config: str, code_version: str, data_version: str, dataset: dsl.Output[dsl.Dataset]):
     """Read, validate and split interactions and items.
 
     Args:
         config: The configuration of the run as JSON.
         code_version: Hash of the steps' source, so that changed code runs again.
+        data_version: Says which state of the input this is: another one makes everything run again.
         dataset: Parquet splits train, valid and test with histories; users, items and the data report.
     """
     from components.core.step import running

@@ -54,6 +54,19 @@ def read_files(uri: str) -> Iterator[tuple[str, str, bytes]]:
         yield name, kind, _decompress(data, compression, name)
 
 
+def fingerprint(uri: str) -> str:
+    """Text that changes when a file behind `uri` does: path and what the store tells of it (size, time, checksum).
+
+    Raises:
+        DataError: nothing there, no driver for the protocol, no answer.
+    """
+    filesystem, paths = _find(uri)
+    try:
+        return "\n".join(f"{path} {filesystem.ukey(path)}" for path in paths)
+    except Exception as error:  # every driver raises its own kinds
+        raise DataError(f"{uri}: cannot be read: {error}") from error
+
+
 def _find(uri: str) -> tuple[Any, list[str]]:
     try:
         filesystem, path = url_to_fs(uri)

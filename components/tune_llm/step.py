@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 from transformers import set_seed
@@ -11,6 +12,7 @@ from components.core.adapter import add_adapter, save_adapter
 from components.core.backbone import load_backbone
 from components.core.config import Config
 from components.core.dataset import PreparedData
+from components.core.late_fusion import VALID_LOGITS, save_valid_logits
 from components.core.llm_training import train
 from components.core.metrics import evaluate_slice
 from components.core.packing import Packer
@@ -27,9 +29,10 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
     Args:
         config: sections backbone, prompt, tune, evaluate.
         dataset: prepare-data's folder.
-        output: `adapter/` (peft, with `backbone.json`), `metrics.json`, `curves.json`.
+        output: `adapter/` (peft, with `backbone.json`), `valid_logits.parquet` (for late fusion), `metrics.json`,
+            `curves.json`.
         checkpoints: folder that outlives a killed attempt; training goes on from it.
-        tracker: receives loss, valid metrics before and after, progress.
+        tracker: receives loss, valid metrics, progress.
     """
     set_seed(config.seed)
     data = PreparedData(dataset)
@@ -39,18 +42,18 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
     if config.tune.gradient_checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False})
     scorer, packer = YesNoScorer(llm, prompts.yes_id, prompts.no_id), Packer(prompts)
-    valid = sample_users(evaluation_rows(data.valid, config.evaluate), config.tune.valid_rows, config.seed)
-
-    def valid_metrics() -> dict[str, float | None]:
-        scores = score_split(scorer, packer, valid, config.evaluate.tokens_per_batch)
-        return evaluate_slice(valid.user, valid.label, scores)
-
-    before = valid_metrics()
     curves = train(scorer, packer, data.train, config.tune, checkpoints, tracker, config.seed)
-    after = valid_metrics()
-    tracker.metrics({f"valid_{name}": after[name] for name in ("auc", "uauc") if after[name] is not None})
+
+    valid = evaluation_rows(data.valid, config.evaluate)
+    rows = sample_users(valid, config.tune.valid_users, config.seed)
+    valid = valid.take(rows)
+    show = partial(tracker.progress, note="scoring valid")
+    logits = score_split(scorer, packer, valid, config.evaluate.tokens_per_batch, show)
+    metrics = evaluate_slice(valid.user, valid.label, logits)
+    tracker.metrics({f"valid_{name}": metrics[name] for name in ("auc", "uauc")})
 
     with atomic_output(output) as folder:
         save_adapter(llm, config.backbone, folder / "adapter")
-        (folder / "metrics.json").write_text(json.dumps({"before": before, "after": after}, indent=2))
+        save_valid_logits(folder / VALID_LOGITS, rows, logits)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
         (folder / "curves.json").write_text(json.dumps(curves))

@@ -52,11 +52,25 @@ def test_exception_leaves_the_old_output_and_no_temporary(tmp_path: Path, kind: 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_writing_nothing_is_an_error_and_keeps_the_old_output(tmp_path: Path) -> None:
-    (tmp_path / "metrics.json").write_text("old")
-    with pytest.raises(FileNotFoundError), atomic_output(tmp_path / "metrics.json"):
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_writing_nothing_is_an_error_and_keeps_the_old_output(tmp_path: Path, kind: str) -> None:
+    if kind == "folder":
+        write_folder(tmp_path / "out", old="1")
+    else:
+        (tmp_path / "out").write_text("old")
+    with pytest.raises(FileNotFoundError, match="nothing was written"), atomic_output(tmp_path / "out"):
         pass
-    assert (tmp_path / "metrics.json").read_text() == "old"
+    assert (tmp_path / "out").is_dir() == (kind == "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_process_of_the_same_id_left_is_not_taken_over(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_output(tmp_path / "out") as path:
+        raise RuntimeError
+    write_folder(path, stale="1")
+    with atomic_output(tmp_path / "out") as path:
+        write_folder(path, new="2")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
 
 
 def test_relative_path_and_text_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,10 @@ import pytest
 import torch
 
 from components.core.collab import CollabTables
+from components.core.config import EvaluateConfig
 from components.core.dataset import PreparedData, Split
+from components.core.late_fusion import VALID_LOGITS, save_valid_logits
+from components.core.rows import evaluation_rows
 
 HOSTILE_TITLE = "<script>alert('x')</script> & $\\frac{1}$ </svg>"
 
@@ -25,6 +28,7 @@ class World:
 
     dataset: Path
     collab: Path
+    adapter: Path
     curves: dict[str, Path]
     alignment: Path
     taste: np.ndarray
@@ -98,7 +102,17 @@ def make_world(folder: Path, titles: list[str], users: int = 30, each: int = 30,
     for arm, noise in (("mf", 0.3), ("lightgcn", 0.6)):
         noisy = [v + draw.normal(0, noise, v.shape) for v in vectors]
         _tables(noisy, warm_user, warm_item).save(collab / arm / "tables")
-    return World(dataset, collab, _curves(folder, draw), _alignment(folder, titles, draw), taste)
+    world = World(dataset, collab, folder / "adapter", _curves(folder, draw), _alignment(folder, titles, draw), taste)
+    tuned(world, EvaluateConfig(), world.adapter)
+    return world
+
+
+def tuned(world: World, config: EvaluateConfig, adapter: Path) -> Path:
+    """What tune-llm leaves under these settings, as far as evaluate reads it."""
+    adapter.mkdir(parents=True)
+    valid = evaluation_rows(PreparedData(world.dataset).valid, config)
+    save_valid_logits(adapter / VALID_LOGITS, np.arange(len(valid)), FakeBundle(world).score(valid, "text_only"))
+    return adapter
 
 
 def _tables(vectors: list[np.ndarray], warm_user: np.ndarray, warm_item: np.ndarray) -> CollabTables:

@@ -20,6 +20,7 @@ from components.core.rows import evaluation_rows
 from components.core.tracking import Tracker
 from components.evaluate.examples import probability
 from components.evaluate.step import evaluate
+from tests.evaluate.conftest import tuned
 
 ARMS = {"mf", "lightgcn", "text_only", "sella"}
 
@@ -43,13 +44,14 @@ class RecordingTracker(Tracker):
 
 def config(**settings: Any) -> Config:
     return Config.model_validate(
-        {"evaluate": {"bootstrap_samples": 100, "late_fusion_rows": 100, "examples": 4, **settings}}
+        {"evaluate": {"bootstrap_samples": 100, "examples": 4, **settings}}
     )
 
 
 def run_evaluate(world, output: Path, **settings: Any) -> tuple[Path, dict[str, Any], RecordingTracker]:
     """Output folder, summary and tracker of a run with these settings of section evaluate."""
-    tracker, inputs = RecordingTracker(), (world.dataset, world.collab, Path("unused"), world.curves)
+    adapter = tuned(world, config(**settings).evaluate, output.parent / "adapter")
+    tracker, inputs = RecordingTracker(), (world.dataset, world.collab, adapter, Path("unused"), world.curves)
     more = {"alignment": world.alignment, "seconds": {"prepare-data": 2.0, "tune-llm": 400.0}}
     evaluate(config(**settings), *inputs, output, tracker, **more)
     return output, json.loads((output / "summary.json").read_text()), tracker
@@ -112,24 +114,18 @@ def test_all_arms_see_the_same_limited_rows_with_one_history(run, bundle):
         assert len(np.unique(asked.history[asked.user == user], axis=0)) == 1
 
 
-def test_late_fusion_is_fitted_on_valid_rows_only(run, world, bundle):
-    _, summary, _ = run(late_fusion_rows=100_000)
+def test_late_fusion_is_fitted_on_valid_rows_only(usual, world, bundle):
+    _, summary, _ = usual
     data, tables = PreparedData(world.dataset), CollabTables.load(world.collab / "mf" / "tables")
     valid, test = (evaluation_rows(split, config().evaluate) for split in (data.valid, data.test))
     features = [np.stack([bundle.score(s, "text_only"), tables.score_split(s)], axis=1) for s in (valid, test)]
     oracle = LogisticRegression(C=1e9).fit(features[0], valid.label)
     weights = summary["late_fusion"]["weights"]
-    found = [weights["text_only"], weights["collab"], weights["intercept"]]
+    found = [weights["llm"], weights["collab"], weights["intercept"]]
     assert found == pytest.approx([*oracle.coef_[0], oracle.intercept_[0]], abs=1e-3)
     expected = roc_auc_score(test.label, oracle.decision_function(features[1]))
     assert summary["late_fusion"]["auc"] == pytest.approx(expected, abs=1e-3)
     assert set(summary["late_fusion"]["paired"]) == {"uauc_diff", "ci", "auc_diff", "auc_ci"}
-
-
-def test_late_fusion_rows_are_bounded(run, bundle):
-    run(late_fusion_rows=100)
-    valid = next(split for arm, split in bundle.asked[::-1] if arm == "text_only" and split.timestamp.max() > 0)
-    assert 80 <= len(valid) <= 100
 
 
 def test_everything_is_tracked(usual):

@@ -63,7 +63,7 @@ def output(world, make_bundle, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "evaluation"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("components.evaluate.step.load_bundle", lambda path, device: make_bundle())
-        inputs = (world.dataset, world.collab, Path("unused"), world.curves)
+        inputs = (world.dataset, world.collab, world.adapter, Path("unused"), world.curves)
         evaluate(config, *inputs, folder, Tracker(), alignment=world.alignment, seconds={"tune-llm": 412.0})
     return folder
 
@@ -135,7 +135,7 @@ def test_colours_of_the_page_follow_the_mode(text):
 
 def test_without_alignment_curves_and_times(world, bundle, tmp_path):
     config = Config.model_validate({"evaluate": {"bootstrap_samples": 100}})
-    evaluate(config, world.dataset, world.collab, Path("unused"), {}, tmp_path / "out", Tracker())
+    evaluate(config, world.dataset, world.collab, world.adapter, Path("unused"), {}, tmp_path / "out", Tracker())
     bare = (tmp_path / "out" / "report.html").read_text()
     assert set(Page(bare).ids) >= SECTIONS
     assert "No alignment was handed to this report" in bare

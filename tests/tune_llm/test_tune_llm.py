@@ -1,0 +1,116 @@
+"""tune-llm over a tiny LLM: what it writes, that it learns, and that a kill does not change the result."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.core.adapter import load_adapter
+from components.core.backbone import load_backbone
+from components.core.dataset import PreparedData
+from components.core.metrics import auc
+from components.core.packing import Packer
+from components.core.prompt import PromptBuilder
+from components.core.rows import evaluation_rows
+from components.core.scorer import YesNoScorer, score_split
+from components.core.tracking import Tracker
+from components.tune_llm.step import tune_llm
+
+ROOT = Path(__file__).parents[2]
+KILLED_AFTER = 27
+KILLED = f"""
+import os, signal, sys
+from pathlib import Path
+from components.core.config import Config
+from components.core.tracking import Tracker
+from components.tune_llm.step import tune_llm
+
+class Killed(Tracker):
+    def progress(self, done, total, note=""):
+        if done == {KILLED_AFTER}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+config, *folders = sys.argv[1:]
+tune_llm(Config.from_json(config), *map(Path, folders), Killed())
+"""
+
+
+class Steps(Tracker):
+    def __init__(self):
+        self.steps = []
+
+    def progress(self, done, total, note=""):
+        if note == "training":
+            self.steps.append(done)
+
+
+def valid_scores(llm, tokenizer, config, data, split=None):
+    prompts = PromptBuilder(tokenizer, config.prompt, data.titles)
+    split = evaluation_rows(data.valid, config.evaluate) if split is None else split
+    scorer = YesNoScorer(llm, prompts.yes_id, prompts.no_id)
+    return split, score_split(scorer, Packer(prompts), split, config.evaluate.tokens_per_batch)
+
+
+def test_planted_taste_is_learnt_and_the_adapter_reloads_to_the_same_scores(tiny_config, genre_data, tuned):
+    data = PreparedData(genre_data)
+    llm, tokenizer, _ = load_adapter(tuned / "adapter", "cpu")
+    split, after = valid_scores(llm, tokenizer, tiny_config, data)
+    _, before = valid_scores(*load_backbone(tiny_config.backbone), tiny_config, data)
+    assert auc(split.label, before) < 0.65
+    assert auc(split.label, after) > 0.8
+
+    metrics = json.loads((tuned / "metrics.json").read_text())
+    assert metrics["auc"] == pytest.approx(auc(split.label, after), abs=1e-6)
+    saved = pl.read_parquet(tuned / "valid_logits.parquet")
+    assert len(saved) == len(split)
+    np.testing.assert_allclose(saved["logit"], after[saved["row"].to_numpy()], atol=1e-5)
+
+
+def test_curves_and_backbone_are_written(tuned, tiny_config):
+    curve = json.loads((tuned / "curves.json").read_text())["train_loss"]
+    assert len(curve["step"]) == len(curve["value"]) > 5
+    assert np.mean(curve["value"][-3:]) < np.mean(curve["value"][:3]) - 0.1
+    backbone = json.loads((tuned / "adapter" / "backbone.json").read_text())
+    assert backbone["name"] == tiny_config.backbone.name
+    assert backbone["dtype"] == "float32"
+
+
+def test_auto_dtype_is_resolved_and_layers_limited(tiny_config, genre_data, tmp_path):
+    tune = tiny_config.tune.model_copy(update={"lora_layers": 1, "max_labels": 40, "valid_users": 5})
+    backbone = tiny_config.backbone.model_copy(update={"dtype": "auto"})
+    config = tiny_config.model_copy(update={"tune": tune, "backbone": backbone})
+    tune_llm(config, genre_data, tmp_path / "output", tmp_path / "checkpoints", Tracker())
+    adapter = tmp_path / "output" / "adapter"
+    assert json.loads((adapter / "backbone.json").read_text())["dtype"] in ("float32", "bfloat16")
+    names = load_file(adapter / "adapter_model.safetensors")
+    assert names
+    assert all(".layers.1." in name for name in names)
+    assert len(pl.read_parquet(tmp_path / "output" / "valid_logits.parquet")) < 40
+
+
+def test_killed_and_started_again_it_ends_with_the_same_weights_and_scores(tiny_config, genre_data, tuned, tmp_path):
+    output, checkpoints = tmp_path / "output", tmp_path / "checkpoints"
+    command = [sys.executable, "-c", KILLED, tiny_config.to_json(), *map(str, (genre_data, output, checkpoints))]
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not output.exists()
+    every = tiny_config.tune.save_every
+    assert sorted(path.name for path in checkpoints.glob("checkpoint-*")) == [f"checkpoint-{n * every}" for n in (1, 2)]
+
+    tracker = Steps()
+    tune_llm(tiny_config, genre_data, output, checkpoints, tracker)
+    assert tracker.steps[0] == 2 * every + 1
+    found, expected = (load_file(o / "adapter" / "adapter_model.safetensors") for o in (output, tuned))
+    assert set(found) == set(expected)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=0)
+    found, expected = (pl.read_parquet(o / "valid_logits.parquet") for o in (output, tuned))
+    np.testing.assert_allclose(found["logit"], expected["logit"], atol=1e-6)
+    assert (output / "curves.json").is_file()
