@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from components.core.collab import CollabModel
+from components.core.collab import CollabModel, CollabTables
 from components.core.config import AlignConfig
+from components.core.dataset import Split
 from components.core.losses import info_nce, rince
 from components.core.projection import Projection
 
@@ -21,6 +22,9 @@ _ITEMS_A_PASS = 1024
 class AlignedModel(nn.Module):
     """Joint loss of stage 2 (SeLLa-Rec, arXiv 2504.10107): L_collab + weight * L_align.
 
+    Ours, not the paper's: with `semantic_bias`, an item's bias is the one learned from its ratings plus a linear
+    function of its semantics, so that an item with few ratings or none is judged by what its title says.
+
     Args:
         collab: warm-started collaborative model.
         semantics: float32 [I + 1, d], row 0 zeros; compared less their mean, because an LLM's hidden states share one
@@ -29,6 +33,7 @@ class AlignedModel(nn.Module):
     """
 
     mean: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, collab: CollabModel, semantics: torch.Tensor, config: AlignConfig):
         super().__init__()
@@ -36,16 +41,33 @@ class AlignedModel(nn.Module):
         self.collab = collab
         self.projection = Projection(collab.item.shape[1], config.hidden, semantics.shape[1])
         self.register_buffer("mean", semantics[1:].mean(dim=0))
+        self.register_buffer("scale", (semantics[1:] - self.mean).std().clamp_min(1e-6))
         self.semantics = nn.Parameter(semantics.clone(), requires_grad=config.train_semantics)
+        self.semantic_bias = nn.Linear(semantics.shape[1], 1, bias=False).requires_grad_(config.semantic_bias)
+        nn.init.zeros_(self.semantic_bias.weight)
 
     def centred_semantics(self, items: torch.Tensor) -> torch.Tensor:
         """Semantics less the mean item's, [N, d], of items int64 [N], with gradient where they are trained."""
         return F.embedding(items, self.semantics) - self.mean
 
+    def bias_of(self, items: torch.Tensor) -> torch.Tensor:
+        """What semantics add to the biases of items int64 [N], [N]."""
+        features = self.centred_semantics(items) / self.scale
+        bias: torch.Tensor = self.semantic_bias(features)[:, 0]
+        return bias
+
+    @torch.no_grad()
+    def tables(self, train: Split) -> CollabTables:
+        """The collaborative model frozen as it is now, item biases with what semantics add to them."""
+        tables = self.collab.tables(train)
+        tables.item_bias[1:] += self.bias_of(torch.arange(1, len(tables.item_bias), device=self.mean.device))
+        return tables
+
     def losses(self, user: torch.Tensor, item: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """L_collab over rows, int64 and float32 [B] each, and L_align over at most `align_items` of their items."""
         vectors = self.collab.vectors()
-        collab = F.binary_cross_entropy_with_logits(self.collab.score(vectors, user, item), label)
+        scores = self.collab.score(vectors, user, item) + self.bias_of(item)
+        collab = F.binary_cross_entropy_with_logits(scores, label)
         distinct = item.unique()
         chosen = distinct[torch.randperm(len(distinct))[: self.config.align_items].to(item.device)]
         return collab, self.alignment_loss(vectors[1], chosen)

@@ -73,7 +73,7 @@ def _load_semantics(folder: Path, data: PreparedData) -> torch.Tensor:
 
 
 def _save_model(model: AlignedModel, data: PreparedData, folder: Path) -> None:
-    model.collab.tables(data.train).save(folder / "tables")
+    model.tables(data.train).save(folder / "tables")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.projection.state_dict().items()}
     save_file(state, folder / "projection.safetensors")
     first, _, last = model.projection

@@ -32,7 +32,7 @@ class Measures:
     def __call__(self) -> dict[str, float]:
         """valid_auc (unseen users folded in), cosine, top1, top10."""
         self._model.eval()
-        scores = self._model.collab.tables(self._data.train).score_split(self._data.valid)
+        scores = self._model.tables(self._data.train).score_split(self._data.valid)
         auc = float(roc_auc_score(self._data.valid.label, scores))
         return {"valid_auc": auc, **alignment(*self._model.pairs(self._items), self._measured)}
 
@@ -63,6 +63,11 @@ def fit(
     groups = [
         {"params": list(model.collab.parameters()), "weight_decay": collab_decay},
         {"params": [*model.projection.parameters(), model.semantics], "weight_decay": config.weight_decay},
+        {
+            "params": list(model.semantic_bias.parameters()),
+            "lr": config.semantic_bias_learning_rate,
+            "weight_decay": collab_decay,
+        },
     ]
     optimizer = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
     while not stopping.stop and stopping.epoch < config.max_epochs:

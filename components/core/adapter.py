@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from components.core.backbone import load_backbone
 from components.core.config import BackboneConfig, TuneConfig
 
@@ -51,4 +53,9 @@ def load_adapter(folder: Path, device: str = "auto") -> tuple[Any, PreTrainedTok
     saved = BackboneConfig.model_validate_json((folder / _BACKBONE_FILE).read_text())
     backbone = saved.model_copy(update={"device": device})
     llm, tokenizer = load_backbone(backbone)
-    return PeftModel.from_pretrained(llm, folder).requires_grad_(False).eval(), tokenizer, saved
+    tuned = PeftModel.from_pretrained(llm, folder).requires_grad_(False).eval()
+    for module in tuned.modules():
+        # a frozen LLM answers alike whatever mode the Trainer puts it into; gradient checkpointing needs train mode
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return tuned, tokenizer, saved

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FORMAT = 1
+_FILES = ("adapter", "soft_tokens.safetensors", "items.parquet", "users.parquet", "config.json")
 _LIBRARIES = ("torch", "transformers", "peft", "safetensors")
 
 
@@ -97,10 +98,8 @@ class Bundle:
         seen = set(self.users["seen"][int(user[0]) - 1].to_list())
         unseen = self.items.filter(~pl.col("item_id").is_in(list(seen)))
         split = self.pairs(user_id, unseen["item_id"].to_list())
-        with torch.inference_mode():
-            tensors = (torch.from_numpy(a).to(self.soft_tokens.token_norm.device) for a in (split.user, split.item, split.history))
-            collab = self.soft_tokens.tables.score(*tensors).cpu().numpy()
-        chosen = np.argsort(-collab, kind="stable")[:candidates]
+        collab = self.soft_tokens.tables.score_split(split)
+        chosen = np.argsort(-collab, kind="stable")[: max(n, candidates)]
         scores = 1 / (1 + np.exp(-self.score(split.take(chosen))))
         ranked = unseen[chosen].select("item_id", "title").with_columns(score=pl.Series(scores))
         return ranked.sort("score", descending=True, maintain_order=True).head(n)
@@ -155,6 +154,9 @@ def load_bundle(folder: str | Path, device: str = "auto") -> Bundle:
         raise BundleError(f"{folder} is not a SeLLa-Rec bundle: bundle.json cannot be read ({error})") from error
     if form != FORMAT:
         raise BundleError(f"{folder} has bundle format {form}; this version reads {FORMAT}")
+    missing = [name for name in _FILES if not (folder / name).exists()]
+    if missing:
+        raise BundleError(f"{folder} is an incomplete SeLLa-Rec bundle: it lacks {', '.join(missing)}")
     config = Config.from_json((folder / "config.json").read_text())
     users, items = pl.read_parquet(folder / "users.parquet"), pl.read_parquet(folder / "items.parquet")
     llm, tokenizer, _ = load_adapter(folder / "adapter", device)

@@ -14,7 +14,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 
 from components.core.config import LLMTrainingConfig
 from components.core.dataset import Split
-from components.core.packing import Packer, PackedRow, group_by_user, sample_labels, training_order
+from components.core.packing import PackedRow, Packer, group_by_user, sample_labels, training_order
 from components.core.scorer import YesNoScorer
 from components.core.tracking import Tracker
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters that receive gradients, by name, contiguous on the CPU (where they are there already: not copied)."""
+    """The parameters that receive gradients, by name, on the CPU: views where they are there already."""
     return {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if p.requires_grad}
 
 

@@ -63,10 +63,15 @@ class PromptBuilder:
         self._target_after = self._encode(target_after + tail)
         item_before, item_after = _fill(config.item, words).split("{title}")
         self._item_before, self._item_after = self._encode(item_before.rstrip()), self._encode(item_after)
-        space = "" if tail[-1:].isspace() else " "
-        self.yes_id, self.no_id = (self._encode(space + word)[0] for word in ("Yes", "No"))
-        if self.yes_id == self.no_id:
-            raise ValueError("the tokenizer gives 'Yes' and 'No' the same first token, so they cannot be told apart")
+        self.yes_id, self.no_id = self._answers("" if tail[-1:].isspace() else " ")
+
+    def _answers(self, space: str) -> tuple[int, int]:
+        # some tokenizers put the space in front by themselves, and one more gives both words the same first token
+        for before in (space, ""):
+            yes, no = (self._encode(before + word)[0] for word in ("Yes", "No"))
+            if yes != no:
+                return yes, no
+        raise ValueError("the tokenizer gives 'Yes' and 'No' the same first token, so they cannot be told apart")
 
     def history(self, items: Sequence[int], soft_tokens: bool = False) -> Piece:
         """The shared part: liked items oldest first (zeros are skipped); `<User_ID>` in front in stage 3."""

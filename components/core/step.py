@@ -22,7 +22,7 @@ from typing import Any
 
 from components.core import mlflow_runs
 from components.core.checkpoints import checkpoint_folder
-from components.core.config import Config
+from components.core.config import BackboneConfig, Config
 from components.core.progress import ProgressFile, read_progress
 from components.core.supervision import die_with_the_runner, peak_rss_mb, redirect_output
 from components.core.tracking import StepTracker
@@ -60,7 +60,7 @@ class Step:
 
     @property
     def checkpoints(self) -> Path:
-        """A folder for this very work: same step, configuration, code and inputs; removed once the step has succeeded."""
+        """A folder for this very work: same step, configuration, code and inputs; removed once it has succeeded."""
         if self._checkpoints is None:
             root = os.environ.get("SELLA_CHECKPOINTS")
             if root is None:
@@ -102,7 +102,7 @@ def running(
     run: mlflow_runs.StepRun | None = None
     try:
         parsed = Config.from_json(config)
-        _stay_offline_if_local(parsed)
+        stay_offline_if_local(parsed.backbone)
         run = mlflow_runs.open_step_run(name, parsed, code_version)
         before = _steps_before(paths)
         if run is not None:
@@ -136,10 +136,9 @@ def _begin(name: str) -> ProgressFile | None:
     return progress
 
 
-def _stay_offline_if_local(config: Config) -> None:
-    # read by huggingface_hub when it is imported, which is later: in the step's own modules
-    name = config.backbone.name
-    if name.startswith("embedded:") or Path(name).is_dir():
+def stay_offline_if_local(backbone: BackboneConfig) -> None:
+    """Where the backbone is on disk, keep Hugging Face's libraries off the network; call before importing them."""
+    if backbone.name.startswith("embedded:") or Path(backbone.name).is_dir():
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 

@@ -1,6 +1,7 @@
 """Alignment finds planted semantics without losing the collaborative score, and writes what later steps read."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from components.align_collab.model import AlignedModel, alignment
 from components.align_collab.step import align_collab
 from components.core.collab import CollabTables, create_model
-from components.core.config import load_config
+from components.core.config import AlignConfig, load_config
 from components.core.dataset import PreparedData, Split
 from components.core.projection import Projection
 from components.core.tracking import Tracker
@@ -22,6 +23,7 @@ from components.train_collab.step import train_collab
 
 D = 24
 SETTINGS = [
+    "collab.feeds=mf",
     "collab.dim=8",
     "collab.mf.learning_rate=2e-2",
     "collab.mf.weight_decay=1e-3",
@@ -172,3 +174,34 @@ def test_alignment_loss_takes_at_most_the_given_number_of_distinct_items(monkeyp
     model.losses(torch.arange(1, n + 1), torch.tensor([7, 9] * (n // 2)), torch.ones(n))
     assert len(taken[0]) == len(taken[0].unique()) == 16
     assert sorted(taken[1].tolist()) == [7, 9]
+
+
+def test_semantics_judge_items_without_ratings(inputs, tmp_path):
+    """Labels follow one direction of the semantics; half of the items have no rating, and theirs is all that is known."""
+    data = PreparedData(inputs.dataset)
+    semantics = torch.randn(data.n_items + 1, 4, generator=torch.Generator().manual_seed(1))
+    semantics[0] = 0
+    taste = semantics[:, 0].numpy()
+    unrated = np.arange(data.n_items + 1) % 2 == 0
+    train = data.train.take(~unrated[data.train.item])
+    train = replace(train, label=(taste[train.item] > 0).astype(np.float32))
+    model = AlignedModel(create_model("mf", load_config(None, SETTINGS).collab, data), semantics, AlignConfig())
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    user, item, label = (torch.from_numpy(column) for column in (train.user, train.item, train.label))
+    for _ in range(100):
+        optimizer.zero_grad()
+        model.losses(user, item, label)[0].backward()
+        optimizer.step()
+    bias = model.tables(train).item_bias.numpy()
+    assert bias[0] == 0
+    assert roc_auc_score(taste[1:][unrated[1:]] > 0, bias[1:][unrated[1:]]) > 0.9
+
+
+def test_without_semantic_bias_the_tables_are_the_collaborative_ones(inputs, tmp_path):
+    run(inputs, tmp_path / "with")
+    run(inputs, tmp_path / "without", "align.semantic_bias=false")
+    data = PreparedData(inputs.dataset)
+    unseen = ~torch.isin(torch.arange(data.n_items + 1), torch.from_numpy(data.train.item))
+    with_bias, without = (CollabTables.load(tmp_path / name / "tables").item_bias for name in ("with", "without"))
+    assert (without[unseen] == 0).all()
+    assert (with_bias[1:] != without[1:]).any()

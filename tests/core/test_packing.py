@@ -1,5 +1,7 @@
 """Packed rows against brute force, and proof that no group sees the future."""
 
+from itertools import accumulate
+
 import numpy as np
 import pytest
 import torch
@@ -104,7 +106,9 @@ def test_batch_holds_every_target_as_if_asked_alone(random_split, prompts, soft)
         target = prompts.target(split.item[i], soft)
         assert batch["input_ids"][r][kept].tolist() == history.ids + target.ids
         assert batch["soft"][r][kept].tolist() == history.soft + target.soft
-        assert batch["position_ids"][r][kept].tolist() == list(range(len(history) + len(target)))
+        # a special token takes no place of its own: it stands where the token before it stands
+        places = list(accumulate(int(not mark) for mark in history.soft + target.soft))
+        assert batch["position_ids"][r][kept].tolist() == [place - 1 for place in places]
         assert position == kept.nonzero().max()
         assert (batch["soft_item"][r][segment == segment[position]] == split.item[i]).all()
         assert batch["user"][r] == split.user[i]

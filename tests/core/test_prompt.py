@@ -75,7 +75,7 @@ def test_special_tokens_stand_in_front_of_the_history_and_after_the_title(tokeni
     assert text(tokenizer, before_user).endswith("<|im_start|>user\n")
     place = target.soft.index(ITEM_ID)
     assert target.soft[place + 1] == WARM_ID
-    assert text(tokenizer, target.ids[:place])== "Like Heart again 1"
+    assert text(tokenizer, target.ids[:place]) == "Like Heart again 1"
     assert text(tokenizer, target.ids[place + 2 :]).startswith("?")
     for stage_3, stage_1 in ((history, prompts.history([1, 2])), (target, prompts.target(1))):
         assert len(stage_3.ids) == len(stage_3.soft)
@@ -87,7 +87,7 @@ def test_warm_token_can_be_left_out(prompts):
     assert [mark for mark in prompts.target(1, True, warm_token=False).soft if mark] == [ITEM_ID]
 
 
-def test_answers_that_begin_alike_are_an_error():
+def test_answers_that_both_begin_with_the_space_are_taken_without_it():
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -95,5 +95,14 @@ def test_answers_that_begin_alike_are_an_error():
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bpe = Tokenizer(models.BPE(vocab={byte: i for i, byte in enumerate(alphabet)}, merges=[]))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    prompts = PromptBuilder(PreTrainedTokenizerFast(tokenizer_object=bpe), PromptConfig(), TITLES)
+    assert (alphabet[prompts.yes_id], alphabet[prompts.no_id]) == ("Y", "N")
+
+
+def test_answers_that_begin_alike_are_an_error():
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    unknowing = Tokenizer(models.WordLevel(vocab={"[UNK]": 0}, unk_token="[UNK]"))
     with pytest.raises(ValueError, match="same first token"):
-        PromptBuilder(PreTrainedTokenizerFast(tokenizer_object=bpe), PromptConfig(), TITLES)
+        PromptBuilder(PreTrainedTokenizerFast(tokenizer_object=unknowing), PromptConfig(), TITLES)

@@ -37,7 +37,11 @@ def stage_3_alone(llm, prompts, split, by_hand, residual, warm_token=True):
         for place, mark in enumerate(soft):
             if mark:
                 embeddings[place] = replaced[mark].float()
-        logit = alone(llm, prompts, {"inputs_embeds": embeddings[None]})
+        # special tokens share the position of the token before them
+        positions = torch.tensor([0 if mark else 1 for mark in soft]).cumsum(0) - 1
+        # without a mask, transformers would take repeated positions for the start of another sequence
+        inputs = {"inputs_embeds": embeddings[None], "position_ids": positions[None]}
+        logit = alone(llm, prompts, inputs | {"attention_mask": torch.ones(1, len(ids))})
         scores.append(by_hand.combine(logit, user, item, history) if residual else logit)
     return np.array(scores)
 

@@ -63,7 +63,7 @@ def test_progress_ends_with_all_items(prompts, tiny_config):
     seen = []
 
     class Watch(Tracker):
-        def progress(self, done, total, note=""):
+        def progress(self, done, total, *_):
             seen.append((done, total))
 
     item_semantics(load_backbone(tiny_config.backbone)[0], prompts, 32, Watch())

@@ -116,7 +116,7 @@ def test_all_arms_see_the_same_limited_rows_with_one_history(run, bundle):
 
 def test_late_fusion_is_fitted_on_valid_rows_only(usual, world, bundle):
     _, summary, _ = usual
-    data, tables = PreparedData(world.dataset), CollabTables.load(world.collab / "mf" / "tables")
+    data, tables = PreparedData(world.dataset), CollabTables.load(world.collab / config().collab.feeds / "tables")
     valid, test = (evaluation_rows(split, config().evaluate) for split in (data.valid, data.test))
     features = [np.stack([bundle.score(s, "text_only"), tables.score_split(s)], axis=1) for s in (valid, test)]
     oracle = LogisticRegression(C=1e9).fit(features[0], valid.label)

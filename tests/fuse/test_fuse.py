@@ -44,9 +44,8 @@ def score(config, llm, tokenizer, data, split, soft_tokens=None):
     return score_split(scorer, packer, split, config.evaluate.tokens_per_batch)
 
 
-# Without the residual, two layers mind two more positions in the prompt, whatever stands there: .05 of AUC at any gain.
-@pytest.mark.parametrize(("residual", "margin"), [(True, NOISE), (False, 0.1)])
-def test_step_0_is_no_worse_than_text_only(tiny_config, fuse_inputs, data, valid, residual, margin):
+@pytest.mark.parametrize("residual", [True, False])
+def test_step_0_is_no_worse_than_text_only(tiny_config, fuse_inputs, data, valid, residual):
     config = with_fuse(tiny_config, residual=residual)
     torch.manual_seed(0)
     llm, tokenizer, _ = load_adapter(fuse_inputs.adapter / "adapter", "cpu")
@@ -56,7 +55,7 @@ def test_step_0_is_no_worse_than_text_only(tiny_config, fuse_inputs, data, valid
         fit_residual(soft_tokens, valid, text_only)
     step_0 = score(config, llm, tokenizer, data, valid, soft_tokens)
     assert auc(valid.label, text_only) > 0.8
-    assert auc(valid.label, step_0) > auc(valid.label, text_only) - margin
+    assert auc(valid.label, step_0) > auc(valid.label, text_only) - NOISE
 
 
 def test_late_fusion_starts_the_residual(tiny_config, fuse_inputs, valid):
@@ -72,7 +71,7 @@ def test_late_fusion_starts_the_residual(tiny_config, fuse_inputs, valid):
     np.testing.assert_allclose(found, [*oracle.coef_[0], oracle.intercept_[0]], rtol=1e-2, atol=1e-3)
 
 
-def test_the_bundle_holds_what_was_measured(tiny_config, fused, data, valid):
+def test_the_bundle_holds_what_was_measured(fused, valid):
     metrics = json.loads((fused / "metrics.json").read_text())
     assert set(metrics) == {"text_only", "step_0", "trained"}
     bundle = load_bundle(fused, "cpu")
@@ -84,7 +83,7 @@ def test_the_bundle_holds_what_was_measured(tiny_config, fused, data, valid):
     assert len(curve["step"]) == len(curve["value"]) > 0
 
 
-def test_training_moves_stage_3_and_nothing_else(tiny_config, fuse_inputs, fused):
+def test_training_moves_stage_3_and_nothing_else(fuse_inputs, fused):
     adapter = "adapter/adapter_model.safetensors"
     assert (fused / adapter).read_bytes() == (fuse_inputs.adapter / adapter).read_bytes()
     state = load_file(fused / "soft_tokens.safetensors")
@@ -125,32 +124,30 @@ def test_ablations_run_and_load(tiny_config, fuse_inputs, valid, tmp_path, chang
         np.testing.assert_array_equal(bundle.score(valid), scores)
 
 
+class CutOffError(Exception):
+    pass
+
+
+class Watch(Tracker):
+    """Keeps the training steps it is told of; ends the training after the given one."""
+
+    def __init__(self, stop_after=None):
+        self.steps, self._stop_after = [], stop_after
+
+    def progress(self, done, _, note=""):
+        if note == "training":
+            self.steps.append(done)
+            if done == self._stop_after:
+                raise CutOffError
+
+
 def test_cut_off_and_started_again_it_ends_the_same(tiny_config, fuse_inputs, fused, tmp_path):
-    class Stop(Exception):
-        pass
-
-    class Watch(Tracker):
-        def __init__(self, stop):
-            self.stop, self.steps = stop, []
-
-        def progress(self, done, total, note=""):
-            if note == "training":
-                self.steps.append(done)
-                if self.stop:
-                    raise Stop
-
     every = 2
     config = with_fuse(tiny_config, save_every=every)
-
-    class StopLater(Watch):
-        def progress(self, done, total, note=""):
-            self.stop = done == every + 1
-            super().progress(done, total, note)
-
-    with pytest.raises(Stop):
-        fuse(config, fuse_inputs, tmp_path / "bundle", tmp_path / "checkpoints", StopLater(True))
+    with pytest.raises(CutOffError):
+        fuse(config, fuse_inputs, tmp_path / "bundle", tmp_path / "checkpoints", Watch(every + 1))
     assert not (tmp_path / "bundle").exists()
-    watch = Watch(stop=False)
+    watch = Watch()
     fuse(config, fuse_inputs, tmp_path / "bundle", tmp_path / "checkpoints", watch)
     assert watch.steps[0] == every + 1
     found, expected = (load_file(folder / "soft_tokens.safetensors") for folder in (tmp_path / "bundle", fused))
@@ -158,7 +155,7 @@ def test_cut_off_and_started_again_it_ends_the_same(tiny_config, fuse_inputs, fu
         torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=0)
 
 
-def test_lightgcn_can_feed(tiny_config, fuse_inputs, valid, tmp_path):
+def test_lightgcn_can_feed(tiny_config, fuse_inputs, tmp_path):
     config = with_fuse(tiny_config, aligned=False, warm_start=False, max_labels=20, valid_users=5)
     config = config.model_copy(update={"collab": config.collab.model_copy(update={"feeds": "lightgcn"})})
     inputs = replace(fuse_inputs, aligned=tmp_path / "not-read")

@@ -46,7 +46,7 @@ class Steps(Tracker):
     def __init__(self):
         self.steps = []
 
-    def progress(self, done, total, note=""):
+    def progress(self, done, _, note=""):
         if note == "training":
             self.steps.append(done)
 

@@ -1,0 +1,119 @@
+"""Labels per second with packed rows and with one prompt a label: training and scoring, real LLM, real ratings.
+
+    python benchmarks/packing.py [--write]
+
+Prints a table; `--write` also puts it into the README. Takes some five minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from provenance import provenance, replace_block
+
+from components.core.adapter import add_adapter
+from components.core.backbone import load_backbone
+from components.core.config import Config, load_config
+from components.core.dataset import PreparedData, Split
+from components.core.packing import Packer, group_by_history, group_by_user, training_order
+from components.core.prompt import PromptBuilder
+from components.core.rows import evaluation_rows
+from components.core.scorer import YesNoScorer
+from components.core.tracking import Tracker
+from components.prepare_data.step import prepare_data
+from pipeline import QUICKSTART
+
+TARGETS = 16
+LABELS = 256
+PROMPTS_A_BATCH = 8
+REPEATS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="replace the table in the README")
+    write = parser.parse_args().write
+    config = load_config(QUICKSTART)
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_data(config, Path(folder) / "data", Tracker())
+        rows = measure(config, PreparedData(Path(folder) / "data"))
+    source = provenance("embedded MovieLens, SmolLM2-135M-Instruct", [config.seed])
+    text = "\n".join([*table(rows), "", f"`python benchmarks/packing.py`: best of {REPEATS}. {source}"])
+    print(text)
+    if write:
+        replace_block("packing", text)
+
+
+def measure(config: Config, data: PreparedData) -> list[tuple[str, float, float]]:
+    """(what, labels per second one by one, packed) for a training step and for scoring."""
+    llm, tokenizer = load_backbone(config.backbone)
+    prompts = PromptBuilder(tokenizer, config.prompt, data.titles)
+    scorer = YesNoScorer(add_adapter(llm, config.tune), prompts.yes_id, prompts.no_id)
+    packer = Packer(prompts)
+    rates = []
+    for what, split, grouped, pass_over in (
+        ("training (LoRA)", data.train, group_by_user, _train),
+        ("scoring", evaluation_rows(data.test, config.evaluate), group_by_history, _score),
+    ):
+        one_by_one = [np.array([row]) for group in grouped(split, TARGETS) for row in group]
+        packed = grouped(split, TARGETS)
+        rates.append(
+            (
+                what,
+                _rate(scorer, packer, split, one_by_one, PROMPTS_A_BATCH, pass_over),
+                _rate(scorer, packer, split, packed, max(1, PROMPTS_A_BATCH // 2), pass_over),
+            )
+        )
+    return rates
+
+
+def _rate(
+    scorer: YesNoScorer,
+    packer: Packer,
+    split: Split,
+    groups: list[np.ndarray],
+    batch_size: int,
+    pass_over: Callable[[YesNoScorer, dict[str, torch.Tensor]], None],
+) -> float:
+    ordered = training_order(packer.pack(split, groups), batch_size, seed=0)
+    batches, labels = [], 0
+    for start in range(0, len(ordered), batch_size):
+        batch = dict(packer.batch(split, ordered[start : start + batch_size]))
+        labels += len(batch.pop("index"))
+        batches.append(batch)
+        if labels >= LABELS:
+            break
+    best = float("inf")
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        for batch in batches:
+            pass_over(scorer, dict(batch))
+        best = min(best, time.perf_counter() - started)
+    return labels / best
+
+
+def _train(scorer: YesNoScorer, batch: dict[str, torch.Tensor]) -> None:
+    labels = batch.pop("labels")
+    torch.nn.functional.binary_cross_entropy_with_logits(scorer.train()(**batch), labels).backward()
+    scorer.zero_grad()
+
+
+@torch.inference_mode()
+def _score(scorer: YesNoScorer, batch: dict[str, torch.Tensor]) -> None:
+    del batch["labels"]
+    scorer.eval()(**batch)
+
+
+def table(rows: list[tuple[str, float, float]]) -> list[str]:
+    lines = ["| labels per second | one prompt a label | packed | times |", "|---|---:|---:|---:|"]
+    return lines + [f"| {what} | {one:.1f} | {packed:.1f} | {packed / one:.1f} |" for what, one, packed in rows]
+
+
+if __name__ == "__main__":
+    main()

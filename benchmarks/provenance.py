@@ -1,0 +1,50 @@
+"""Where a figure came from: commit, machine, library versions, for the line under a table."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def provenance(data: str, seeds: list[int]) -> str:
+    """One sentence in Markdown; a working tree with changes is called dirty."""
+    commit = _git("rev-parse", "--short", "HEAD")
+    if _git("status", "--porcelain", "--untracked-files=no"):
+        commit += " (dirty)"
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
+    drawn = ", ".join(map(str, seeds))
+    return (
+        f"Commit {commit}, {date.today().isoformat()}; {data}; seed{'s' if len(seeds) > 1 else ''} {drawn}; "
+        f"{os.cpu_count()} cores of {_processor()}; Python {platform.python_version()}, {libraries}."
+    )
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    names = information.read_text().splitlines() if information.exists() else []
+    named = next((line.partition(":")[2].strip() for line in names if line.startswith("model name")), "")
+    return named or platform.processor() or platform.machine()
+
+
+def replace_block(name: str, text: str, path: Path = REPOSITORY / "README.md") -> None:
+    """Put `text` between `<!-- name:begin -->` and `<!-- name:end -->` of a Markdown file.
+
+    Raises:
+        ValueError: the file lacks one of the marks.
+    """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    page = path.read_text()
+    if begin not in page or end not in page:
+        raise ValueError(f"{path.name} has no block between {begin} and {end}")
+    head, rest = page.split(begin, 1)
+    path.write_text(f"{head}{begin}\n{text.strip()}\n{end}{rest.split(end, 1)[1]}")
