@@ -39,10 +39,12 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace the tables in the README")
     arguments = parser.parse_args()
     folders = {seed: run(seed) for seed in arguments.seeds}
-    summaries = {seed: json.loads((folder / "summary.json").read_text()) for seed, folder in folders.items()}
+    summaries = {seed: read(folder) for seed, folder in folders.items()}
     differences = paired_over_seeds([pl.read_parquet(f / "predictions.parquet") for f in folders.values()])
     source = provenance("embedded MovieLens, SmolLM2-135M-Instruct", arguments.seeds)
-    text = "\n".join([*arms_table(summaries), "", *paired_table(differences, summaries), "", *footer(summaries, source)])
+    text = "\n".join(
+        [*arms_table(summaries), "", *paired_table(differences, summaries), "", *footer(summaries, source)]
+    )
     print(text)
     keep(summaries, differences, source)
     if arguments.write:
@@ -53,6 +55,12 @@ def run(seed: int) -> Path:
     """Folder of the finished run with this seed."""
     subprocess.run([sys.executable, "-m", "pipeline.cli", "run", "--set", f"seed={seed}"], cwd=REPOSITORY, check=True)
     return (REPOSITORY / "runs" / "latest").resolve()
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """summary.json with what only comparison.json has: late fusion, and AUC's differences."""
+    summary, comparison = (json.loads((folder / f"{name}.json").read_text()) for name in ("summary", "comparison"))
+    return summary | comparison
 
 
 def paired_over_seeds(predictions: list[pl.DataFrame]) -> dict[str, dict[str, list[float]]]:
@@ -99,7 +107,9 @@ def arms_table(summaries: Mapping[int, Any]) -> list[str]:
 
 
 def _mean(summaries: Mapping[int, Any], arm: str, part: str, metric: str) -> str:
-    values = [s["late_fusion"][metric] if arm == "late_fusion" else s["arms"][arm][part][metric] for s in summaries.values()]
+    values = [
+        s["late_fusion"][metric] if arm == "late_fusion" else s["arms"][arm][part][metric] for s in summaries.values()
+    ]
     return f"{np.mean(values):.4f} ({np.std(values):.4f})"
 
 

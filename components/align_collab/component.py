@@ -30,4 +30,5 @@ def align_collab(
     with running("align-collab", config, code_version, inputs, aligned.path) as step:
         from components.align_collab.step import align_collab
 
-        align_collab(step.config, *step.inputs.values(), step.output, step.tracker)
+        paths = step.inputs
+        align_collab(step.config, paths["dataset"], paths["collab"], paths["semantics"], step.output, step.tracker)

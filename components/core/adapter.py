@@ -40,7 +40,7 @@ def save_adapter(llm: PeftModel, backbone: BackboneConfig, folder: Path) -> None
     """Write adapter weights (safetensors) and the backbone with its resolved dtype: later steps must use the same."""
     # peft would write the local folder that the backbone was read from
     llm.peft_config["default"].base_model_name_or_path = backbone.name
-    llm.save_pretrained(folder, safe_serialization=True)
+    llm.save_pretrained(str(folder), safe_serialization=True)
     dtype = str(llm.get_input_embeddings().weight.dtype).removeprefix("torch.")
     resolved = BackboneConfig.model_validate({**backbone.model_dump(), "dtype": dtype, "device": "auto"})
     (folder / _BACKBONE_FILE).write_text(resolved.model_dump_json(indent=2))

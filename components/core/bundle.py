@@ -111,7 +111,9 @@ def _index(known: pl.Series, wanted: list[Any], field: str) -> np.ndarray:
     found = asked.join(lookup, on=field, how="left", maintain_order="left")["index"]
     if found.null_count():
         missing = [w for w, f in zip(wanted, found.to_list(), strict=True) if f is None]
-        raise BundleError(f"{field} {missing[0]!r} is not known to this model ({len(known)} known, {known[0]!r} for one)")
+        raise BundleError(
+            f"{field} {missing[0]!r} is not known to this model ({len(known)} known, {known[0]!r} for one)"
+        )
     return found.cast(pl.Int64).to_numpy()
 
 
@@ -172,7 +174,9 @@ def build_prompts(tokenizer: PreTrainedTokenizerBase, config: Config, items: pl.
 
 
 def _restore(state: dict[str, torch.Tensor], config: Config) -> SoftTokens:
-    tables = CollabTables(**{name.removeprefix("tables."): t for name, t in state.items() if name.startswith("tables.")})
+    tables = CollabTables(
+        **{name.removeprefix("tables."): t for name, t in state.items() if name.startswith("tables.")}
+    )
     dim, hidden = tables.user_vectors.shape[1], state["semantics"].shape[1]
     projection = Projection(dim, config.align.hidden, hidden)
     soft_tokens = SoftTokens(tables, state["semantics"], projection, 1.0, 1.0, config.fuse.residual)

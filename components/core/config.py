@@ -35,12 +35,19 @@ class ColumnNames(_Section):
 
 
 class DataConfig(_Section):
-    interactions: str = Field("embedded:movielens", description="File, folder, glob or fsspec URI; `embedded:movielens` is the packaged MovieLens")
+    interactions: str = Field(
+        "embedded:movielens",
+        description="File, folder, glob or fsspec URI; `embedded:movielens` is the packaged MovieLens",
+    )
     items: str = Field("embedded:movielens", description="File, folder, glob or fsspec URI with item_id and title")
     columns: ColumnNames = ColumnNames()
     like_threshold: float = Field(4.0, description="A rating at or above it is a like (label 1): MovieLens' usual cut")
-    split: Literal["per_user", "by_time"] = Field("per_user", description="per_user: each user's last rows; by_time: one cut for all users")
-    valid_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share of rows (of each user's, or of all) before test")
+    split: Literal["per_user", "by_time"] = Field(
+        "per_user", description="per_user: each user's last rows; by_time: one cut for all users"
+    )
+    valid_fraction: float = Field(
+        0.1, gt=0, lt=0.5, description="Share of rows (of each user's, or of all) before test"
+    )
     test_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share of the newest rows")
     valid_from: str | None = Field(None, description="by_time: ISO 8601 start of valid, instead of valid_fraction")
     test_from: str | None = Field(None, description="by_time: ISO 8601 start of test, instead of test_fraction")
@@ -68,24 +75,37 @@ class CollabModelConfig(_Section):
     """Defaults chosen by valid AUC on the embedded ratings."""
 
     learning_rate: float = Field(5e-3, gt=0, description="Adam")
-    weight_decay: float = Field(1e-4, ge=0, description="L2 on vectors and biases, as Adam applies it; half or twice of it costs .005 to .01 of AUC")
+    weight_decay: float = Field(
+        1e-4,
+        ge=0,
+        description="L2 on vectors and biases, as Adam applies it; half or twice of it costs .005 to .01 of AUC",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="On the two vectors before their product; .2 changed nothing")
-    batch_size: int = Field(4096, ge=1, description="Rows a step; at or above the training rows it is full batch; 20,000 was worse")
+    batch_size: int = Field(
+        4096, ge=1, description="Rows a step; at or above the training rows it is full batch; 20,000 was worse"
+    )
     max_epochs: int = Field(100, ge=1)
-    patience: int = Field(4, ge=1, description="Epochs without a better valid AUC before stopping; past the best it only falls")
+    patience: int = Field(
+        4, ge=1, description="Epochs without a better valid AUC before stopping; past the best it only falls"
+    )
 
 
 class LightGCNConfig(CollabModelConfig):
-    learning_rate: float = Field(1e-2, gt=0, description="Adam; twice MF's, as the graph averages the gradients, and a third of the time")
+    learning_rate: float = Field(
+        1e-2, gt=0, description="Adam; twice MF's, as the graph averages the gradients, and a third of the time"
+    )
     weight_decay: float = Field(2e-5, ge=0, description="Less than MF's: the graph smooths already")
     layers: int = Field(2, ge=1, description="Propagation steps over the graph of likes; 1 and 3 were worse")
 
 
 class CollabConfig(_Section):
     feeds: Literal["mf", "lightgcn"] = Field(
-        "lightgcn", description="Which model's vectors go into the LLM; both are trained as arms. LightGCN had the better valid UAUC"
+        "lightgcn",
+        description="Whose vectors go into the LLM; both are trained as arms. LightGCN had the better valid UAUC",
     )
-    dim: int = Field(64, ge=1, description="k; the paper's 256 was no better on the embedded ratings at four times the time")
+    dim: int = Field(
+        64, ge=1, description="k; the paper's 256 was no better on the embedded ratings at four times the time"
+    )
     mf: CollabModelConfig = CollabModelConfig()
     lightgcn: LightGCNConfig = LightGCNConfig()
 
@@ -95,7 +115,9 @@ class PromptConfig(_Section):
 
     wording: Literal["film", "book", "product"] = "film"
     system: str = "Answer Yes or No."
-    history: str = Field("Liked {many}: {titles}.\n", description="Shared by all targets of a row; `{titles}` oldest first")
+    history: str = Field(
+        "Liked {many}: {titles}.\n", description="Shared by all targets of a row; `{titles}` oldest first"
+    )
     no_history: str = Field("No liked {many} yet.\n", description="In place of `history` where there is none")
     target: str = Field("Like {title}?", description="One a target; stands where the answer is asked")
     item: str = Field("{One}: {title}", description="The short prompt that item semantics are distilled from")
@@ -114,19 +136,25 @@ class PromptConfig(_Section):
 class BackboneConfig(_Section):
     name: str = Field("embedded:smollm2-135m-instruct", description="Folder, hub name or the packaged SmolLM2")
     revision: str | None = Field(None, description="Hub commit or tag")
-    dtype: Literal["auto", "bfloat16", "float32"] = Field("auto", description="auto measures both on CPU; bfloat16 on CUDA")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="auto measures both on CPU; bfloat16 on CUDA"
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
 
 class LLMTrainingConfig(_Section):
     """What stage 1 and stage 3 have in common."""
 
-    learning_rate: float = Field(1e-3, gt=0, description="Peak, cosine decay; small backbones want more than the paper's 8e-5")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="Peak, cosine decay; small backbones want more than the paper's 8e-5"
+    )
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of the steps")
     weight_decay: float = Field(0.01, ge=0)
     adam_beta2: float = Field(0.95, gt=0, lt=1)
     max_grad_norm: float = Field(1.0, gt=0)
-    max_labels: int | None = Field(None, ge=1, description="Training labels to see, give or take a packed row, in a random sample; none: one epoch")
+    max_labels: int | None = Field(
+        None, ge=1, description="Training labels to see, give or take a packed row, in a random sample; none: one epoch"
+    )
     targets_per_history: int = Field(16, ge=1, description="Targets packed behind one history in training")
     rows_per_step: int = Field(4, ge=1, description="Packed rows an optimizer step on each device")
     gradient_accumulation: int = Field(1, ge=1, description="Steps summed into one update")
@@ -137,10 +165,12 @@ class LLMTrainingConfig(_Section):
 
 class TuneConfig(LLMTrainingConfig):
     lora_rank: int = Field(16, ge=1)
-    lora_alpha: float = Field(32, gt=0)
+    lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.05, ge=0, lt=1)
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    lora_layers: int | None = Field(None, ge=1, description="Adapt the last so many layers only; none: all, as the paper")
+    lora_layers: int | None = Field(
+        None, ge=1, description="Adapt the last so many layers only; none: all, as the paper"
+    )
 
 
 class DistillConfig(_Section):
@@ -156,12 +186,20 @@ class AlignConfig(_Section):
     hidden: int = Field(1024, ge=1, description="Width of the projection's hidden layer")
     train_semantics: bool = Field(False, description="Train the item semantics too ('bidirectional')")
     semantic_bias: bool = Field(True, description="Judge items by their semantics too (ours, not the paper's)")
-    semantic_bias_learning_rate: float = Field(1e-4, gt=0, description="Adam; thrice that lost what it gained in valid UAUC")
+    semantic_bias_learning_rate: float = Field(
+        1e-4, gt=0, description="Adam; thrice that lost what it gained in valid UAUC"
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Adam; twice that lost valid AUC for no better retrieval")
-    weight_decay: float = Field(1e-6, ge=0, description="On projection and semantics; the collaborative model keeps its own")
+    weight_decay: float = Field(
+        1e-6, ge=0, description="On projection and semantics; the collaborative model keeps its own"
+    )
     batch_size: int = Field(4096, ge=1)
-    align_items: int = Field(512, ge=2, description="Distinct items of a batch that are aligned: each has the others as negatives")
-    max_epochs: int = Field(15, ge=1, description="By then 98 of 100 items retrieve their own semantics among ten on the embedded data")
+    align_items: int = Field(
+        512, ge=2, description="Distinct items of a batch that are aligned: each has the others as negatives"
+    )
+    max_epochs: int = Field(
+        15, ge=1, description="By then 98 of 100 items retrieve their own semantics among ten on the embedded data"
+    )
     patience: int = Field(3, ge=1, description="Epochs without a better valid AUC + top-10 retrieval")
 
 
@@ -170,12 +208,18 @@ class FuseConfig(LLMTrainingConfig):
     warm_start: bool = Field(True, description="Off: the projection starts at random (ablation)")
     warm_token: bool = Field(True, description="Off: no <Warm_ID> (ablation)")
     gain: float = Field(0.3, gt=0, description="Norm a special token starts with, as a share of a real token's")
-    residual: bool = Field(True, description="Add w * collaborative score + b to the LLM's logit; off is the paper's form")
+    residual: bool = Field(
+        True, description="Add w * collaborative score + b to the LLM's logit; off is the paper's form"
+    )
 
 
 class EvaluateConfig(_Section):
-    max_rows_per_user: int | None = Field(None, ge=1, description="Score only so many of a user's first test rows; none: all")
-    share_history: bool = Field(True, description="All of a user's rows with the history as of the first; off: each row its own history")
+    max_rows_per_user: int | None = Field(
+        None, ge=1, description="Score only so many of a user's first test rows; none: all"
+    )
+    share_history: bool = Field(
+        True, description="All of a user's rows with the history as of the first; off: each row its own history"
+    )
     tokens_per_batch: int = Field(2048, ge=64, description="Padded tokens a scoring pass")
     bootstrap_samples: int = Field(1000, ge=100)
     examples: int = Field(20, ge=1, description="Example recommendations in the report")

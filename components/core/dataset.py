@@ -104,7 +104,9 @@ class PreparedData:
 def _pad(history: pl.Series, items: pl.DataFrame) -> np.ndarray:
     lengths = history.list.len().cast(pl.Int64).to_numpy()
     padded = np.zeros((len(history), max(1, int(lengths.max(initial=0)))), dtype=np.int64)
-    flat = pl.DataFrame({"item_id": history.explode(empty_as_null=False, keep_nulls=False).cast(items["item_id"].dtype)})
+    flat = pl.DataFrame(
+        {"item_id": history.explode(empty_as_null=False, keep_nulls=False).cast(items["item_id"].dtype)}
+    )
     flat_items = flat.join(items, on="item_id", how="left", maintain_order="left")["item"].to_numpy()
     rows = np.repeat(np.arange(len(history)), lengths)
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -88,7 +88,7 @@ def train(
     trainer = _PackedTrainer(
         model=scorer,
         args=_arguments(config, checkpoints, seed, scorer.device),
-        train_dataset=rows,  # type: ignore[arg-type]
+        train_dataset=rows,
         data_collator=lambda batch: _without_index(packer, split, batch),
         compute_loss_func=_mean_cross_entropy,
         callbacks=[_Report(tracker, curves)],

@@ -1,7 +1,8 @@
 """MLflow runs of a pipeline run: one parent, one child per step, found by tags and never by name.
 
 A run injected by the platform (`MLFLOW_RUN_ID`, as Kubeflow Pipelines' MLflow plug-in does per task) is attached to;
-runs are made only where none is given. `KFP_RUN_ID` names the pipeline run: a retried or resumed step finds its run by it.
+runs are made only where none is given. `KFP_RUN_ID` names the pipeline run: a retried or resumed step finds its run by
+it.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def _find_or_make(step: str) -> StepRun:
 
 
 def _experiment(client: MlflowClient) -> tuple[str, str]:
-    """Id and name: the injected one, the one named by `MLFLOW_EXPERIMENT_NAME`, or `sella-rec`, made if it is missing."""
+    """Id and name: the injected one, or the one named by `MLFLOW_EXPERIMENT_NAME` or `sella-rec`, made if missing."""
     from mlflow import MlflowException
 
     given = os.environ.get("MLFLOW_EXPERIMENT_ID")
@@ -215,17 +216,19 @@ def link_reused(run: StepRun, steps: Mapping[str, Mapping[str, Any]]) -> None:
             continue
         run.client.set_tag(run.parent_id, tag, origin)
         try:
-            inputs = run.client.get_run(origin).inputs.dataset_inputs
+            inputs = run.client.get_run(origin).inputs
         except MlflowException:
             # the cached step was tracked on another server or its run has been deleted
             continue
-        run.client.log_inputs(run.parent_id, [DatasetInput(i.dataset, i.tags) for i in inputs])
+        if inputs is not None:
+            taken = [DatasetInput(i.dataset, i.tags) for i in inputs.dataset_inputs]
+            run.client.log_inputs(run.parent_id, taken)
 
 
 def log_data(run: StepRun, folder: Path) -> None:
     """Log the splits of a prepared data set as inputs, and its report, to the step's run and its parent."""
-    import mlflow.data
     import polars as pl
+    from mlflow.data.polars_dataset import from_polars
     from mlflow.entities import DatasetInput, InputTag
 
     inputs = []
@@ -234,7 +237,7 @@ def log_data(run: StepRun, folder: Path) -> None:
         frame = pl.read_parquet(path)
         # MLflow's schema knows no lists
         flat = frame.with_columns(pl.col("history").list.len())
-        dataset = mlflow.data.from_polars(flat, source=str(path), targets="label", name=split)
+        dataset = from_polars(flat, source=str(path), targets="label", name=split)
         inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", split)]))
     for run_id in run.both():
         run.client.log_inputs(run_id, inputs)

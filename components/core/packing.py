@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from components.core.dataset import Split
-from components.core.prompt import PromptBuilder
+from components.core.prompt import Piece, PromptBuilder
 
 _PADDING = -1
 Progress = Callable[[int, int], None]
@@ -71,7 +71,7 @@ class Packer:
         history = len(self._prompts.history(split.history[rows[0]], self._soft_tokens))
         return history + sum(len(self._target(split.item[row])) for row in rows)
 
-    def _target(self, item: int):
+    def _target(self, item: int) -> Piece:
         return self._prompts.target(int(item), self._soft_tokens, self._warm_token)
 
     def batch(self, split: Split, packed: Sequence[PackedRow]) -> PackedBatch:
@@ -154,7 +154,11 @@ def _chunks(starts: np.ndarray, total: int, size: int) -> list[np.ndarray]:
     if total == 0:
         return []
     ends = [*starts[1:], total]
-    return [np.arange(i, min(i + size, end)) for start, end in zip(starts, ends, strict=True) for i in range(start, end, size)]
+    return [
+        np.arange(i, min(i + size, end))
+        for start, end in zip(starts, ends, strict=True)
+        for i in range(start, end, size)
+    ]
 
 
 def token_batches(packed: Sequence[PackedRow], tokens: int) -> list[list[PackedRow]]:

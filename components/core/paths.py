@@ -30,8 +30,8 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
             raise FileNotFoundError(f"nothing was written to {temporary}, so {final} is left as it was")
         if final.is_dir():
             # a folder cannot be replaced in one move: out of the way first, so that a kill loses neither
-            os.replace(final, replaced)
-        os.replace(temporary, final)
+            final.replace(replaced)
+        temporary.replace(final)
         _remove(replaced)
     finally:
         _remove(temporary)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ class ProgressFile:
         self._written = time.time()
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text(json.dumps(self._state))
-        os.replace(temporary, self.path)
+        temporary.replace(self.path)
 
 
 def read_progress(path: Path) -> dict[str, Any]:

@@ -89,7 +89,8 @@ def score_split(
     scores, done = np.zeros(len(split), dtype=np.float32), 0
     # longest first: whoever runs out of memory does so at once, and the time left is not underestimated
     for rows in reversed(token_batches(packed, tokens_per_batch)):
-        batch = {name: tensor.to(scorer.device) for name, tensor in packer.batch(split, rows).items()}
+        batch: dict[str, Any] = dict(packer.batch(split, rows))
+        batch = {name: tensor.to(scorer.device) for name, tensor in batch.items()}
         index = batch.pop("index").cpu().numpy()
         batch.pop("labels")
         scores[index] = scorer(**batch).cpu().numpy()

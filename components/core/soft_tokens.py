@@ -33,6 +33,9 @@ class SoftTokens(nn.Module):
         residual: add `w * collaborative score + b` to the LLM's logit.
     """
 
+    semantics: torch.Tensor
+    token_norm: torch.Tensor
+
     def __init__(
         self,
         tables: CollabTables,
@@ -83,7 +86,7 @@ class SoftTokens(nn.Module):
         return placed
 
     def combine(self, llm_logits: torch.Tensor, batch: Mapping[str, torch.Tensor], row: torch.Tensor) -> torch.Tensor:
-        """Final logits [N]: the LLM's, with the residual where it is on. `row` [N] is each target's row in the batch."""
+        """Final logits [N]: the LLM's, with the residual where it is on. `row` [N]: each target's row in the batch."""
         if not self.has_residual:
             return llm_logits
         collab = self.tables.score(batch["user"][row], batch["item"], batch["history"][row])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ _MAX_PARAM_LENGTH = 6000
 class Tracker:
     """Handed to every step; `Tracker()` reports nowhere (tests, library use)."""
 
-    def metrics(self, values: dict[str, float], step: int | None = None) -> None:
-        """Log metrics of the step's child run, `step` being the x axis of a curve."""
+    def metrics(self, values: Mapping[str, float | None], step: int | None = None) -> None:
+        """Log metrics of the step's child run, `step` being the x axis of a curve; None is left out."""
 
     def params(self, values: dict[str, Any]) -> None:
         """Log parameters of the step's child run."""
@@ -45,7 +46,7 @@ class StepTracker(Tracker):
         self._last_step: dict[str, int] = {}
         self._params = run.logged_params() if run and run.resumed else set()
 
-    def metrics(self, values: dict[str, float], step: int | None = None) -> None:
+    def metrics(self, values: Mapping[str, float | None], step: int | None = None) -> None:
         if self._run is None:
             return
         from mlflow.entities import Metric

@@ -62,7 +62,9 @@ def evaluate(
 
     test = evaluation_rows(data.test, config.evaluate)
     logits = {arm: table.score_split(test) for arm, table in tables.items()}
-    logits |= {arm: model.score(test, arm, partial(tracker.progress, note=f"scoring {arm}")) for arm in ("text_only", "sella")}
+    logits |= {
+        arm: model.score(test, arm, partial(tracker.progress, note=f"scoring {arm}")) for arm in ("text_only", "sella")
+    }
     valid, text_only = load_valid_logits(adapter / VALID_LOGITS, data, config.evaluate)
     fusion = fit_late_fusion(valid.label, text_only, tables[config.collab.feeds].score_split(valid))
     logits[LATE_FUSION] = fusion.score(logits["text_only"], logits[config.collab.feeds])

@@ -6,9 +6,7 @@ from components.core.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def promote(
-    config: str, code_version: str, bundle: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact]
-) -> str:
+def promote(config: str, code_version: str, bundle: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact]) -> str:
     """Register the model as the challenger.
 
     Args:

@@ -36,9 +36,9 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
     """
     set_seed(config.seed)
     data = PreparedData(dataset)
-    llm, tokenizer = load_backbone(config.backbone)
+    backbone, tokenizer = load_backbone(config.backbone)
     prompts = PromptBuilder(tokenizer, config.prompt, data.titles)
-    llm = add_adapter(llm, config.tune)
+    llm = add_adapter(backbone, config.tune)
     if config.tune.gradient_checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False})
     scorer, packer = YesNoScorer(llm, prompts.yes_id, prompts.no_id), Packer(prompts)

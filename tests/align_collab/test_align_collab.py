@@ -176,8 +176,8 @@ def test_alignment_loss_takes_at_most_the_given_number_of_distinct_items(monkeyp
     assert sorted(taken[1].tolist()) == [7, 9]
 
 
-def test_semantics_judge_items_without_ratings(inputs, tmp_path):
-    """Labels follow one direction of the semantics; half of the items have no rating, and theirs is all that is known."""
+def test_semantics_judge_items_without_ratings(inputs):
+    """Labels follow one direction of the semantics; half of the items have no rating, and only those to go by."""
     data = PreparedData(inputs.dataset)
     semantics = torch.randn(data.n_items + 1, 4, generator=torch.Generator().manual_seed(1))
     semantics[0] = 0
@@ -201,7 +201,7 @@ def test_without_semantic_bias_the_tables_are_the_collaborative_ones(inputs, tmp
     run(inputs, tmp_path / "with")
     run(inputs, tmp_path / "without", "align.semantic_bias=false")
     data = PreparedData(inputs.dataset)
-    unseen = ~torch.isin(torch.arange(data.n_items + 1), torch.from_numpy(data.train.item))
+    unseen = ~torch.isin(torch.arange(data.n_items + 1), torch.from_numpy(data.train.item.copy()))
     with_bias, without = (CollabTables.load(tmp_path / name / "tables").item_bias for name in ("with", "without"))
     assert (without[unseen] == 0).all()
     assert (with_bias[1:] != without[1:]).any()

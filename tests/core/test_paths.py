@@ -39,15 +39,19 @@ def test_replaced_folder_keeps_nothing_of_the_old_one(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
 
 
+def fail_after_writing(path: Path, kind: str) -> None:
+    if kind == "folder":
+        write_folder(path, new="2")
+    else:
+        path.write_text("2")
+    raise RuntimeError("boom")
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_exception_leaves_the_old_output_and_no_temporary(tmp_path: Path, kind: str) -> None:
     write_folder(tmp_path / "out", old="1")
     with pytest.raises(RuntimeError, match="boom"), atomic_output(tmp_path / "out") as path:
-        if kind == "folder":
-            write_folder(path, new="2")
-        else:
-            path.write_text("2")
-        raise RuntimeError("boom")
+        fail_after_writing(path, kind)
     assert (tmp_path / "out" / "old").read_text() == "1"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

