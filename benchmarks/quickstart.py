@@ -134,7 +134,7 @@ def footer(summaries: Mapping[int, Any], source: str) -> list[str]:
     memory = max(s["peak_rss_mb"] for s in summaries.values())
     return [
         "Seconds a step: " + ", ".join(f"{step} {value:.0f}" for step, value in seconds.items()) + "; "
-        f"in all {np.mean([s['seconds'] for s in summaries.values()]) / 60:.1f} minutes, peak memory of a step "
+        f"together {sum(seconds.values()) / 60:.1f} minutes, peak memory of a step "
         f"{memory / 1024:.1f} GB.",
         "",
         f"`python benchmarks/quickstart.py`: {source}",

@@ -31,16 +31,17 @@ def build_pipeline(retries: int = 2, backoff: str = "30s") -> dsl.base_component
         return task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration="600s")
 
     @dsl.pipeline(name=NAME, display_name="SeLLa-Rec")
-    def sella_rec(config: str = "{}", code_version: str = ""):
+    def sella_rec(config: str = "{}", code_version: str = "", data_version: str = ""):
         """Train SeLLa-Rec, an LLM recommender that knows the crowd, compare it with its rivals, and register it.
 
         Args:
             config: The configuration as one JSON string; what it leaves out has its default.
             code_version: Hash of the steps' source. Results are cached under it, so that changed code runs again.
+            data_version: Names the state of the input. Results are cached under it, so that changed data is read again.
         """
         common = {"config": config, "code_version": code_version}
         with dsl.ExitHandler(_tracked(finish()).set_caching_options(False), name="steps"):
-            data = _tracked(prepare_data(**common)).output
+            data = _tracked(prepare_data(**common, data_version=data_version)).output
             collab = retried(_tracked(train_collab(**common, dataset=data))).output
             adapter = retried(_tracked(tune_llm(**common, dataset=data))).output
             semantics = retried(_tracked(distill_items(**common, dataset=data, adapter=adapter))).output

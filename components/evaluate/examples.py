@@ -13,8 +13,8 @@ from components.core.collab import CollabTables
 from components.core.dataset import PreparedData, Split
 from components.core.packing import Progress
 
-# The ranking's time grows with it; the best of the crowd's fifty are as good a show as of its hundreds
-_CANDIDATES = 50
+# The ranking's time grows with it; the crowd's best thirty are as good a show as its hundreds
+_CANDIDATES = 32
 _MIN_LIKED = 3
 
 

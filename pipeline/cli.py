@@ -1,0 +1,206 @@
+"""The command `sella`. Heavy libraries are imported by the commands that need them: help has to be quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline import QUICKSTART
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from components.core.config import Config
+
+app = typer.Typer(
+    name="sella",
+    help="SeLLa-Rec: a recommender that knows both the titles (an LLM) and the crowd (collaborative filtering).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_LATEST_BUNDLE = Path("runs/latest/bundle")
+# By name, since importing their modules takes seconds.
+_FOR_USERS = ("BackboneError", "BundleError", "ConfigError", "DataError", "RunError", "TrackingError")
+# In a log there is no width to ask for; the table of arms needs about 100.
+_LOG_WIDTH = 120
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="YAML file; without it, the packaged quickstart.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override, as in fuse.learning_rate=1e-4; repeatable."),
+]
+Interactions = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="user_id, item_id, timestamp and rating or label; file, folder or fsspec URI."),
+]
+Items = Annotated[str | None, typer.Option(metavar="FILE", help="item_id and title; file, folder or fsspec URI.")]
+BundleFolder = Annotated[Path, typer.Option("--bundle", metavar="DIR", help="A trained model.")]
+
+
+@app.command()
+def run(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    interactions: Interactions = None,
+    items: Items = None,
+    backbone: Annotated[
+        str | None, typer.Option(metavar="NAME", help="LLM: a folder or a Hugging Face hub name.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last run: finished steps and checkpoints are kept.")
+    ] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Run every step, even those whose result is known.")
+    ] = False,
+) -> None:
+    """Train SeLLa-Rec and compare it with MF, LightGCN and a text-only LLM.
+
+    Without options: on the packaged MovieLens ratings with the packaged 135M LLM. Results go to runs/latest.
+    """
+    with _clean_errors():
+        from pipeline.local import Stopped, start
+        from pipeline.local import resume as go_on
+        from pipeline.summary import show_summary
+
+        console = _console()
+        given = [config, overrides, interactions, items, backbone, no_cache or None]
+        if resume and any(option is not None for option in given):
+            raise typer.BadParameter("a resumed run keeps its configuration and cache: give --resume alone")
+        try:
+            if resume:
+                finished = go_on(console)
+            else:
+                wanted = _load(config, overrides, interactions, items, backbone)
+                finished = start(wanted, console, cache=not no_cache)
+        except Stopped as stopped:
+            typer.echo("Stopped. `sella run --resume` goes on from here.", err=True)
+            raise typer.Exit(stopped.code) from None
+        show_summary(finished, console)
+
+
+@app.command(name="compile")
+def compile_(
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Where to write it.")] = Path("pipeline.yaml"),
+) -> None:
+    """Compile the pipeline to the YAML that Kubeflow Pipelines runs."""
+    from pipeline.compile import compile_pipeline
+
+    compile_pipeline(output)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def data(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    interactions: Interactions = None,
+    items: Items = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the prepared splits and items (Parquet) here.")
+    ] = None,
+) -> None:
+    """Validate and describe a data set, without training."""
+    with _clean_errors():
+        from pipeline.describe import describe_data
+
+        describe_data(_load(config, overrides, interactions, items), output, _console())
+
+
+@app.command()
+def score(
+    bundle: BundleFolder = _LATEST_BUNDLE,
+    pairs: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV with columns user_id and item_id to score, in its order.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(metavar="USER_ID", help="Instead of --pairs: one user.")] = None,
+    item: Annotated[list[str] | None, typer.Option(metavar="ITEM_ID", help="With --user; repeatable.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV to write; without it, print.")] = None,
+) -> None:
+    """How likely users are to like items: P(like) for each pair."""
+    if (pairs is None) == (user is None or not item):
+        raise typer.BadParameter("give either --pairs FILE, or --user USER_ID with --item ITEM_ID")
+    with _clean_errors():
+        from pipeline.inference import one_users_pairs, read_pairs, score_pairs
+
+        wanted = read_pairs(pairs) if pairs else one_users_pairs(str(user), item or [])
+        scores = score_pairs(bundle, wanted)
+        if output:
+            scores.write_csv(output)
+            typer.echo(f"wrote {scores.height} scores to {output}")
+        else:
+            typer.echo(scores.write_csv(), nl=False)
+
+
+@app.command()
+def recommend(
+    user_id: Annotated[str, typer.Argument(metavar="USER_ID", help="As in the interactions.")],
+    top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    bundle: BundleFolder = _LATEST_BUNDLE,
+) -> None:
+    """The best items that a user has not rated yet."""
+    with _clean_errors():
+        from pipeline.inference import show_recommendations
+
+        show_recommendations(bundle, user_id, top, _console())
+
+
+def _load(
+    config: Path | None,
+    overrides: list[str] | None,
+    interactions: str | None,
+    items: str | None,
+    backbone: str | None = None,
+) -> Config:
+    from components.core.config import ConfigError, load_config
+
+    if (interactions is None) != (items is None):
+        raise ConfigError("give --interactions and --items together: the titles belong to the ratings")
+    named = {"data.interactions": interactions, "data.items": items, "backbone.name": backbone}
+    paths = [f"{field}={_absolute(value)}" for field, value in named.items() if value is not None]
+    return load_config(config or QUICKSTART, [*(overrides or []), *paths])
+
+
+def _absolute(value: str) -> str:
+    # the bundle remembers it, and may be used from another folder
+    return str(Path(value).absolute()) if Path(value).exists() else value
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _clean_errors() -> Iterator[None]:
+    """Show the errors that are meant for users as one message."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if type(error).__name__ not in _FOR_USERS:
+            raise
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # as in `sella score | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Gathers what a finished run made into its folder, and shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from components.core.paths import atomic_output
+from components.core.progress import read_progress
+from components.core.step import STEPS_FILE
+from pipeline import STEPS
+from pipeline.progress import duration
+from pipeline.runs import LATEST, RunFolder
+
+_ARM_KEYS = ("auc", "uauc", "ndcg", "map", "rows", "users", "uauc_ci")
+_PAIRED_KEYS = ("uauc_diff", "ci")
+_NAMES = {"mf": "MF", "lightgcn": "LightGCN", "text_only": "text-only LLM", "sella": "SeLLa-Rec"}
+
+
+def gather(run: RunFolder, seconds: float) -> None:
+    """Copy bundle, predictions, report and comparison into the run's folder, and write `summary.json` last.
+
+    Args:
+        run: a run whose last step has succeeded.
+        seconds: how long the command took.
+    """
+    promoted = read_progress(run.progress / "promote.json")
+    bundle, evaluation = (Path(promoted["inputs"][name]) for name in ("bundle", "evaluation"))
+    with atomic_output(run.path / "bundle") as folder:
+        shutil.copytree(bundle, folder)
+    for name in ("predictions.parquet", "report.html"):
+        shutil.copyfile(evaluation / name, run.path / name)
+    shutil.copyfile(evaluation / "summary.json", run.path / "comparison.json")
+    summary = summarize(run, promoted, evaluation, seconds)
+    with atomic_output(run.summary) as file:
+        file.write_text(json.dumps(summary, indent=2))
+
+
+def summarize(run: RunFolder, promoted: dict[str, Any], evaluation: Path, seconds: float) -> dict[str, Any]:
+    """The machine-readable result.
+
+    Args:
+        promoted: what the last step said of itself.
+        evaluation: evaluate's folder.
+
+    Returns:
+        arms: {arm: {slice: {auc, uauc, ndcg, map, rows, users, uauc_ci}}}; paired: {"sella-vs-<arm>": {uauc_diff, ci}};
+        steps: {step: {seconds, peak_rss_mb}}, for a cached step those of the run that made it; seconds; peak_rss_mb of
+        the hungriest step; config; mlflow: {tracking_uri, experiment, run_id}; model: {name, version}.
+    """
+    comparison = json.loads((evaluation / "summary.json").read_text())
+    times = json.loads((evaluation / STEPS_FILE).read_text()) | {"promote": promoted}
+    steps = {step: {key: times[step][key] for key in ("seconds", "peak_rss_mb")} for step in STEPS}
+    return {
+        "arms": {
+            arm: {name: _pick(values, _ARM_KEYS) for name, values in slices.items()}
+            for arm, slices in comparison["arms"].items()
+        },
+        "paired": {name: _pick(values, _PAIRED_KEYS) for name, values in comparison["paired"].items()},
+        "steps": steps,
+        "seconds": seconds,
+        "peak_rss_mb": max(step["peak_rss_mb"] for step in steps.values()),
+        "config": yaml.safe_load(run.config.read_text()),
+        "mlflow": {"tracking_uri": os.environ["MLFLOW_TRACKING_URI"], **promoted["mlflow"]},
+        "model": promoted["result"]["model"],
+    }
+
+
+def _pick(values: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: values[key] for key in keys}
+
+
+def show_summary(run: RunFolder, console: Console) -> None:
+    """Print the table of arms, the differences, the time of each step, and where to look next."""
+    summary = json.loads(run.summary.read_text())
+    console.print(_arms_table(summary["arms"]))
+    for name, values in summary["paired"].items():
+        other = _NAMES[name.removeprefix("sella-vs-")]
+        difference = f"{_number(values['uauc_diff'], '+.4f')}{_interval(values['ci'], '+.4f')}"
+        console.print(f"SeLLa-Rec against {other}: UAUC {difference}")
+    taken = ", ".join(f"{step} {duration(values['seconds'])}" for step, values in summary["steps"].items())
+    console.print(f"\nSteps: {taken}")
+    console.print(f"This run: {duration(summary['seconds'])}; peak memory {summary['peak_rss_mb'] / 1024:.1f} GB")
+    model = summary["model"]
+    console.print(
+        f"\nWhere to look next:\n"
+        f"  {LATEST}/report.html    the comparison as a page\n"
+        f"  make ui                    the run in MLflow; registered: {model['name']} version {model['version']}\n"
+        f"  sella recommend USER_ID    what this model recommends to a user"
+    )
+
+
+def _arms_table(arms: dict[str, Any]) -> Table:
+    table = Table(title="Test split: AUC over all rows, the rest mean over users; 95 % interval over users")
+    for heading in ("arm", "AUC", "UAUC", "", "warm UAUC", "cold UAUC", "NDCG", "MAP"):
+        table.add_column(heading, justify="left" if heading == "arm" else "right")
+    for arm, slices in arms.items():
+        whole = slices["all"]
+        table.add_row(
+            _NAMES[arm],
+            _number(whole["auc"]),
+            _number(whole["uauc"]),
+            _interval(whole["uauc_ci"]).strip(),
+            *(_number(slices[name]["uauc"]) for name in ("warm", "cold")),
+            *(_number(whole[name]) for name in ("ndcg", "map")),
+        )
+    return table
+
+
+def _number(value: float | None, form: str = ".4f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _interval(values: list[float] | None, form: str = ".4f") -> str:
+    return "" if values is None else f" ({values[0]:{form}} to {values[1]:{form}})"

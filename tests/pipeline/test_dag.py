@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import BUILDS_ON
+from tests.pipeline.conftest import clean_environment, sella_command
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def spec() -> dict:
+    return next(yaml.safe_load_all((REPOSITORY / "pipeline.yaml").read_text()))
+
+
+def test_the_compiled_pipeline_is_the_one_in_the_repository(tmp_path):
+    output = tmp_path / "pipeline.yaml"
+    subprocess.run(sella_command("compile", "--output", str(output)), env=clean_environment(), check=True)
+    assert output.read_text() == (REPOSITORY / "pipeline.yaml").read_text(), "run `make compile` and commit the result"
+
+
+def test_the_steps_build_on_each_other_as_the_dag_says(spec):
+    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert set(tasks) == set(BUILDS_ON)
+
+    def ancestors(direct: dict[str, list[str]], step: str) -> set[str]:
+        return set(direct[step]).union(*(ancestors(direct, before) for before in direct[step]))
+
+    compiled = {step: task.get("dependentTasks", []) for step, task in tasks.items()}
+    declared = {step: list(before) for step, before in BUILDS_ON.items()}
+    assert all(ancestors(compiled, step) == ancestors(declared, step) for step in tasks)
+
+
+def test_long_steps_are_retried_and_only_the_registration_is_never_cached(spec):
+    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert {step for step, task in tasks.items() if task.get("retryPolicy")} == set(tasks) - {"prepare-data", "promote"}
+    assert {step for step, task in tasks.items() if not task["cachingOptions"].get("enableCache")} == {"promote"}
+
+
+def test_everything_that_the_interface_shows_is_described(spec):
+    for name, component in spec["components"].items():
+        inputs = component.get("inputDefinitions", {})
+        for kind in ("parameters", "artifacts"):
+            for field, definition in inputs.get(kind, {}).items():
+                if not field.startswith("pipelinechannel--"):
+                    assert definition.get("description"), f"{name}: {field}"
+    assert len(spec["root"]["inputDefinitions"]["parameters"]) <= 6
+    assert all(entry["description"] for entry in spec["root"]["inputDefinitions"]["parameters"].values())

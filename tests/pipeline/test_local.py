@@ -1,0 +1,187 @@
+"""The whole DAG through kfp.local on small data with a tiny LLM: results, tracking, cache, failure, a kill."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import psutil
+import pytest
+
+from pipeline import STEPS
+from tests.pipeline.conftest import clean_environment, sella_command
+
+pytestmark = [pytest.mark.xdist_group("run"), pytest.mark.timeout(900)]
+ARMS = {"mf", "lightgcn", "text_only", "sella"}
+MEASURES = {"auc", "uauc", "ndcg", "map", "rows", "users", "uauc_ci"}
+
+
+@pytest.fixture
+def summary(first_folder: Path) -> dict[str, Any]:
+    return json.loads((first_folder / "summary.json").read_text())
+
+
+@pytest.fixture
+def client(workplace: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{workplace / 'mlflow.db'}")
+
+
+def runs_of(client: Any, run_id: str) -> dict[str, Any]:
+    experiment = client.get_experiment_by_name("sella-rec")
+    found = client.search_runs([experiment.experiment_id], f"tags.`sella.run` = '{run_id}'")
+    return {run.data.tags["sella.step"]: run for run in found}
+
+
+def test_the_summary_keeps_its_contract(summary):
+    assert set(summary) == {"arms", "paired", "steps", "seconds", "peak_rss_mb", "config", "mlflow", "model"}
+    assert set(summary["arms"]) == ARMS
+    for slices in summary["arms"].values():
+        assert set(slices) == {"all", "warm", "cold"}
+        assert all(set(values) == MEASURES for values in slices.values())
+        low, high = slices["all"]["uauc_ci"]
+        assert 0 <= low <= slices["all"]["uauc"] <= high <= 1
+    assert set(summary["paired"]) == {f"sella-vs-{arm}" for arm in ARMS - {"sella"}}
+    assert all(set(pair) == {"uauc_diff", "ci"} for pair in summary["paired"].values())
+    assert list(summary["steps"]) == list(STEPS)
+    assert all(entry["seconds"] > 0 and entry["peak_rss_mb"] > 10 for entry in summary["steps"].values())
+    assert summary["peak_rss_mb"] == max(entry["peak_rss_mb"] for entry in summary["steps"].values())
+    assert summary["seconds"] >= sum(entry["seconds"] for entry in summary["steps"].values())
+    assert summary["config"]["backbone"]["dtype"] == "float32"
+    assert set(summary["mlflow"]) == {"tracking_uri", "experiment", "run_id"}
+    assert summary["model"] == {"name": "sella-rec", "version": "1"}
+
+
+def test_the_command_prints_the_arms_and_where_to_look(first_run):
+    printed = first_run[0].stdout
+    for text in ("SeLLa-Rec", "LightGCN", "text-only LLM", "runs/", "report.html", "sella recommend", "tune-llm: done"):
+        assert text in printed
+
+
+def test_a_run_leaves_predictions_report_logs_and_a_bundle_that_answers(summary, first_folder, sella):
+    rows = pl.read_parquet(first_folder / "predictions.parquet")
+    assert rows.columns == ["arm", "user_id", "item_id", "timestamp", "label", "score", "warm"]
+    assert dict(rows["arm"].value_counts().iter_rows()) == dict.fromkeys(ARMS, summary["arms"]["sella"]["all"]["rows"])
+    assert "SeLLa-Rec" in (first_folder / "report.html").read_text()
+    assert {path.name for path in (first_folder / "logs").iterdir()} == {f"{s}.log" for s in (*STEPS, "pipeline")}
+
+    recommended = sella("recommend", "1", "--top", "3", "--bundle", str(first_folder / "bundle"))
+    assert recommended.returncode == 0, recommended.stderr
+    lines = [line.split("│")[1:-1] for line in recommended.stdout.splitlines() if line.startswith("│")]
+    scores = [float(cells[1]) for cells in lines]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+    scored = sella("score", "--user", "1", "--item", lines[0][2].strip(), "--bundle", str(first_folder / "bundle"))
+    assert float(scored.stdout.splitlines()[1].split(",")[2]) == pytest.approx(scores[0], abs=6e-4)
+
+
+def test_mlflow_has_one_parent_and_a_child_per_step(summary, first_run, client):
+    runs = runs_of(client, first_run[1])
+    parent = runs.pop("pipeline")
+    assert parent.info.run_id == summary["mlflow"]["run_id"]
+    assert set(runs) == set(STEPS)
+    assert {child.data.tags["mlflow.parentRunId"] for child in runs.values()} == {parent.info.run_id}
+    assert {run.info.status for run in [parent, *runs.values()]} == {"FINISHED"}
+    assert parent.data.params["fuse.max_labels"] == "80"
+    assert {entry.dataset.name for entry in parent.inputs.dataset_inputs} == {"train", "valid", "test"}
+    assert "report.html" in {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert runs["tune-llm"].data.metrics["seconds"] == pytest.approx(summary["steps"]["tune-llm"]["seconds"])
+
+
+def test_the_challenger_is_registered(summary, client):
+    assert client.get_model_version("sella-rec", summary["model"]["version"]).tags["sella.run"]
+    assert client.get_model_version_by_alias("sella-rec", "challenger").version
+
+
+def test_a_second_run_takes_all_but_the_registration_from_the_cache(summary, sella, config_file, workplace):
+    again = sella("run", "--config", str(config_file))
+    assert again.returncode == 0, again.stdout + again.stderr
+    for step in STEPS[:-1]:
+        assert f"{step}: cached" in again.stdout
+    second = json.loads((workplace / "runs/latest/summary.json").read_text())
+    assert second["arms"] == summary["arms"]
+    assert second["mlflow"]["run_id"] != summary["mlflow"]["run_id"]
+    assert second["model"]["version"] != summary["model"]["version"]
+
+
+def test_a_failing_step_is_named_with_its_traceback_and_log(first_run, sella, config_file, workplace, client):
+    failed = sella("run", "--config", str(config_file), "--set", f"backbone.name={workplace / 'nowhere'}")
+    assert failed.returncode == 1
+    for text in ("Step tune-llm failed", "Traceback", "BackboneError", "nowhere"):
+        assert text in failed.stderr
+    newest = max(path for path in (workplace / "runs").iterdir() if not path.is_symlink())
+    assert newest.name != first_run[1]
+    assert f"runs/{newest.name}/logs/tune-llm.log" in failed.stderr
+    assert "BackboneError" in (newest / "logs/tune-llm.log").read_text()
+    statuses = {step: run.info.status for step, run in runs_of(client, newest.name).items()}
+    assert statuses["pipeline"] == statuses["tune-llm"] == "FAILED"
+    assert statuses["prepare-data"] == "FINISHED"
+
+
+def test_a_run_killed_in_training_goes_on_to_the_same_scores(first_folder, sella, config_file, workplace):
+    # without the cache of the first run, so that everything is done again
+    command = sella_command("run", "--config", str(config_file), "--no-cache")
+    with subprocess.Popen(command, cwd=workplace, env=clean_environment(), stdout=subprocess.PIPE, text=True) as process:
+        run = workplace / "runs" / process.stdout.readline().split(":")[0].removeprefix("Run ")
+        wait_for(lambda: any(run.glob("cache/checkpoints/tune-llm-*/checkpoint-*/trainer_state.json")), process)
+        kill_with_children(process)
+    assert not (run / "summary.json").exists()
+
+    resumed = sella("run", "--resume")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "prepare-data: cached" in resumed.stdout
+    assert "going on from" in (run / "logs/tune-llm.log").read_text()
+    undisturbed, after = (pl.read_parquet(folder / "predictions.parquet") for folder in (first_folder, run))
+    assert after.drop("score").equals(undisturbed.drop("score"))
+    np.testing.assert_allclose(after["score"], undisturbed["score"], rtol=0, atol=1e-6)
+
+    finished = sella("run", "--resume")
+    assert finished.returncode == 1
+    assert "has finished" in finished.stderr
+
+
+def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+
+
+def kill_with_children(process: subprocess.Popen[str]) -> None:
+    everyone = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for one in everyone:
+        one.kill()
+    psutil.wait_procs(everyone, timeout=10)
+
+
+def test_stopping_a_run_ends_its_steps_and_closes_it_as_killed(first_folder, config_file, workplace, client):
+    command = sella_command("run", "--config", str(config_file), "--no-cache")
+    with subprocess.Popen(command, cwd=workplace, env=clean_environment(), stdout=subprocess.PIPE, text=True) as process:
+        run = workplace / "runs" / process.stdout.readline().split(":")[0].removeprefix("Run ")
+        wait_for(lambda: "prepare-data" in runs_of(client, run.name), process)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert children
+    assert not psutil.wait_procs(children, timeout=10)[1]
+    assert {found.info.status for found in runs_of(client, run.name).values()} == {"KILLED"}
+    assert os.readlink(workplace / "runs/latest") != run.name
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(tmp_path, config_file):
+    (tmp_path / "runs").mkdir()
+    with (tmp_path / "runs/.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = sella_command("run", "--config", str(config_file))
+        refused = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "another `sella run` is at work" in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import components
+from components.prepare_data.errors import DataError
+from pipeline.versions import code_version, data_version
+
+
+def test_code_version_follows_sources_and_templates_alone(tmp_path, monkeypatch):
+    copy = tmp_path / "components"
+    shutil.copytree(Path(components.__path__[0]), copy, ignore=shutil.ignore_patterns("__pycache__"))
+    original = code_version()
+    monkeypatch.setattr(components, "__path__", [str(copy)])
+    assert code_version() == original
+    (copy / "core" / "note.txt").write_text("not code")
+    assert code_version() == original
+    template = copy / "evaluate" / "report.html.j2"
+    template.write_text(template.read_text() + " ")
+    assert code_version() != original
+
+
+def test_data_version_follows_the_files(tmp_path):
+    ratings, items = tmp_path / "ratings.csv", tmp_path / "items.csv"
+    ratings.write_text("a")
+    items.write_text("b")
+    first = data_version(str(ratings), str(items))
+    assert data_version(str(ratings), str(items)) == first
+    os.utime(ratings, (1, 1))
+    touched = data_version(str(ratings), str(items))
+    assert touched != first
+    assert data_version(str(items), str(ratings)) != touched
+
+
+def test_data_version_of_a_folder_follows_what_is_in_it(tmp_path):
+    (tmp_path / "part-0.csv").write_text("a")
+    first = data_version(str(tmp_path))
+    (tmp_path / "part-1.csv").write_text("b")
+    assert data_version(str(tmp_path)) != first
+
+
+def test_data_version_of_the_packaged_data_needs_no_file():
+    assert data_version("embedded:movielens") == data_version("embedded:movielens")
+
+
+def test_missing_data_is_told_of(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        data_version(str(tmp_path / "nowhere.csv"))
