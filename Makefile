@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
-run: $(VENV)/installed ## Train and compare SeLLa-Rec on the packaged ratings and LLM (about ten minutes on two cores)
+run: $(VENV)/installed ## Train and compare SeLLa-Rec on the packaged ratings and LLM (minutes on two cores)
 	$(BIN)/sella run
 
 test: $(VENV)/installed-dev ## Run the tests
@@ -26,8 +26,8 @@ compile: $(VENV)/installed ## Compile the DAG to pipeline.yaml
 ui: $(VENV)/installed ## Open the MLflow user interface at http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
-clean: ## Remove the environment, caches and runs; MLflow's database stays
-	rm -rf $(VENV) .cache runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove environment and caches; runs and what MLflow keeps stay
+	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A CPU build of torch is taken where pip can see one; a pinned version first, so that nothing else chooses it.

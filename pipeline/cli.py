@@ -177,7 +177,9 @@ def _absolute(value: str) -> str:
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH, highlight=False, soft_wrap=True)
+    # no markup: titles may hold brackets
+    width = None if sys.stdout.isatty() else _LOG_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 @contextmanager

@@ -11,19 +11,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from components.core.progress import read_progress
 from pipeline import BUILDS_ON, STEPS
 from pipeline.runs import RunFolder
 
 _LINE_SECONDS = 15.0
-_MARKS = {
-    "waiting": "[dim]waiting",
-    "cached": "[cyan]cached",
-    "running": "[yellow]running",
-    "done": "[green]done",
-    "failed": "[red]failed",
-}
+_STYLES = {"waiting": "dim", "cached": "cyan", "running": "yellow", "done": "green", "failed": "red"}
 
 States = dict[str, dict[str, Any]]
 
@@ -60,7 +55,8 @@ def progress_table(now_states: States, now: float) -> Table:
         bar = ProgressBar(total=state["total"], completed=state["done"], width=24) if known else ""
         note = f"{state['note']} {state['done']:g}/{state['total']:g}" if known else ""
         left = duration(state["left"]) if known and state.get("left") is not None else ""
-        table.add_row(step, _MARKS[state["state"]], bar, note, _taken(state, now), left)
+        mark = Text(state["state"], _STYLES[state["state"]])
+        table.add_row(step, mark, bar, note, _taken(state, now), left)
     return table
 
 

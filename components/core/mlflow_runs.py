@@ -24,6 +24,9 @@ EXPERIMENT = "sella-rec"
 RUN_TAG, STEP_TAG, CODE_TAG = "sella.run", "sella.step", "sella.code_version"
 _PARENT_TAG = "mlflow.parentRunId"
 _PARENT_STEP = "pipeline"
+_NOTE_TAG = "mlflow.note.content"
+# without it the user interface opens an experiment as one about prompts and traces
+_TRAINS_MODELS = {"mlflow.experimentKind": "custom_model_development"}
 _PARAMS_PER_BATCH = 100
 
 
@@ -113,8 +116,9 @@ def _experiment(client: MlflowClient) -> tuple[str, str]:
     if found:
         return found.experiment_id, name
     local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
+    place = Path("mlartifacts").absolute().as_uri() if local else None
     try:
-        return client.create_experiment(name, Path("mlartifacts").absolute().as_uri() if local else None), name
+        return client.create_experiment(name, place, tags=_TRAINS_MODELS), name
     except MlflowException:
         # another step was first
         found = client.get_experiment_by_name(name)
@@ -264,3 +268,13 @@ def log_outcome(run: StepRun, evaluation: Path) -> None:
     if not any(file.path == "arms.json" for file in run.client.list_artifacts(run.parent_id)):
         run.client.log_table(run.parent_id, columns, "arms.json")
     run.client.log_artifact(run.parent_id, str(evaluation / "report.html"))
+    run.client.set_tag(run.parent_id, _NOTE_TAG, _note(arms))
+
+
+def _note(arms: Mapping[str, Any]) -> str:
+    """The table of arms on all test rows in Markdown, for the parent's page."""
+    lines = ["| arm | AUC | UAUC | NDCG | MAP |", "|---|---|---|---|---|"]
+    for arm, slices in arms.items():
+        values = (slices["all"][name] for name in ("auc", "uauc", "ndcg", "map"))
+        lines.append(f"| {arm} | {' | '.join('-' if v is None else f'{v:.4f}' for v in values)} |")
+    return "\n".join(lines)

@@ -29,11 +29,14 @@ def evaluation(tmp_path):
 
 
 def test_metrics_curve_and_page(evaluation, tmp_path):
-    metrics, roc = Metrics(), ClassificationMetrics()
+    metrics = Metrics(uri=str(tmp_path / "artifacts" / "metrics"))
+    roc = ClassificationMetrics(uri=str(tmp_path / "artifacts" / "roc"))
     publish(evaluation, metrics, roc, str(tmp_path / "new" / "report.html"))
     assert metrics.metadata == {
         f"{a}_{m}": v for a in ("mf", "sella") for m, v in (("auc", 0.75), ("uauc", 0.5), ("map", 0.25))
     }
+    assert json.loads((tmp_path / "artifacts" / "metrics").read_text()) == metrics.metadata
+    assert json.loads((tmp_path / "artifacts" / "roc").read_text()) == roc.metadata
     points = roc.metadata["confidenceMetrics"]
     assert len(points) <= 200
     assert json.loads(json.dumps(points, allow_nan=False)) == points

@@ -1,0 +1,58 @@
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+
+SLEEPER = (
+    "import time; from components.core.supervision import die_with_the_runner;"
+    "die_with_the_runner(); print('up', flush=True); time.sleep(60)"
+)
+
+
+def sleeper(lock):
+    environment = {**os.environ, "SELLA_LOCK": str(lock)}
+    return subprocess.Popen([sys.executable, "-c", SLEEPER], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_step_ends_when_the_runner_lets_go_of_its_lock(tmp_path):
+    path = tmp_path / "lock"
+    with path.open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        step = sleeper(path)
+        assert step.stdout.readline() == "up\n"
+        try:
+            step.wait(timeout=1.5)
+            raise AssertionError("the step ended though the runner is alive")
+        except subprocess.TimeoutExpired:
+            pass
+    with step:
+        assert step.wait(timeout=10) == -signal.SIGKILL
+
+
+def test_a_step_that_begins_after_the_runner_has_gone_ends_at_once(tmp_path):
+    with sleeper(tmp_path / "gone") as step:
+        assert step.wait(timeout=10) == -signal.SIGKILL
+
+
+def test_output_of_the_process_and_its_children_goes_to_the_log(tmp_path):
+    log = tmp_path / "step.log"
+    log.write_text("first attempt\n")
+    code = (
+        "import os, sys; from pathlib import Path; from components.core.supervision import redirect_output;"
+        f"redirect_output(Path({str(log)!r})); print('printed'); print('complained', file=sys.stderr);"
+        "os.system('echo child')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == done.stderr == ""
+    assert log.read_text() == "first attempt\nprinted\ncomplained\nchild\n"
+
+
+def test_peak_memory_counts_what_was_held_and_given_back():
+    code = (
+        "from components.core.supervision import peak_rss_mb; before = peak_rss_mb();"
+        "held = bytearray(b'x') * (200 * 2**20); del held; print(peak_rss_mb() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # interpreter and imports held more than a few MB before
+    assert 190 < float(done.stdout) < 210

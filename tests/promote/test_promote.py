@@ -1,0 +1,117 @@
+"""The registered challenger: found by its alias, loadable in a fresh process, with the bundle's own scores."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.core.bundle import load_bundle
+from components.core.config import Config
+from components.core.tracking import Tracker
+from components.promote.step import ALIAS, example_input, promote
+
+_LOAD = """
+import sys, mlflow, pandas
+model = mlflow.pyfunc.load_model("models:/sella-rec@challenger")
+model.predict(pandas.read_csv(sys.argv[1])).to_csv(sys.argv[2], index=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    values = {"auc": 0.71234, "uauc": None}
+    (folder / "summary.json").write_text(json.dumps({"arms": {"sella": {"all": values}}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A SQLite store that this process tracks to."""
+    import mlflow
+
+    folder = tmp_path_factory.mktemp("registry")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("KFP_RUN_ID", "first")
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.chdir(folder)
+        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+        mlflow.set_experiment("sella-rec")
+        yield mlflow.MlflowClient()
+
+
+@pytest.fixture(scope="module")
+def registered(server: Any, fused: Path, evaluation: Path) -> list[str]:
+    """Versions from two attempts of one pipeline run."""
+    import mlflow
+
+    versions = []
+    for _attempt in range(2):
+        with mlflow.start_run():
+            versions.append(promote(Config(), fused, evaluation, Tracker()))
+    return versions
+
+
+def test_a_retried_step_registers_once(registered, server):
+    assert registered == ["1", "1"]
+    version = server.get_model_version_by_alias("sella-rec", ALIAS)
+    assert str(version.version) == "1"
+    assert version.tags == {"test_auc": "0.7123", "sella.run": "first"}
+
+
+def test_a_fresh_process_loads_it_and_scores_alike(registered, fused, tmp_path):
+    bundle = load_bundle(fused, "cpu")
+    users, items = bundle.users["user_id"].to_list(), bundle.items["item_id"].to_list()
+    # users mixed, so that an answer out of order would show
+    asked = pd.DataFrame(
+        {"user_id": [users[0], users[5], users[0], users[5]], "item_id": [items[i] for i in (3, 3, 9, 20)]}
+    )
+    asked.to_csv(tmp_path / "asked.csv", index=False)
+    command = [sys.executable, "-c", _LOAD, str(tmp_path / "asked.csv"), str(tmp_path / "scores.csv")]
+    # the model carries its own code: the installed package is not what is meant to answer
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = pd.read_csv(tmp_path / "scores.csv")["score"]
+    pairs = zip(asked["user_id"], asked["item_id"], strict=True)
+    expected = [bundle.probabilities(user, [item])[0] for user, item in pairs]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_nothing_in_the_model_is_a_pickle(registered, server):
+    import mlflow
+
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/sella-rec@{ALIAS}"))
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert any(path.name == "soft_tokens.safetensors" for path in files)
+    assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".bin", ".pt", ".pth")]
+
+
+def test_another_run_is_another_version_and_the_challenger(registered, server, fused, evaluation, monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("KFP_RUN_ID", "second")
+    with mlflow.start_run():
+        assert promote(Config(), fused, evaluation, Tracker()) == "2"
+    assert str(server.get_model_version_by_alias("sella-rec", ALIAS).version) == "2"
+
+
+def test_without_a_server_it_says_so(fused, evaluation, monkeypatch, caplog):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert promote(Config(), fused, evaluation, Tracker()) == ""
+    assert "MLFLOW_TRACKING_URI is not set" in caplog.text
+
+
+def test_the_example_holds_ids_that_the_bundle_knows(fused):
+    example, bundle = example_input(fused), load_bundle(fused, "cpu")
+    assert list(example.columns) == ["user_id", "item_id"]
+    assert set(example["user_id"]) <= set(bundle.users["user_id"])
+    assert set(example["item_id"]) <= set(bundle.items["item_id"])
