@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
+import polars as pl
 import yaml
 from rich.console import Console
 from rich.table import Table
@@ -68,9 +71,15 @@ def summarize(run: RunFolder, promoted: dict[str, Any], evaluation: Path, second
         "seconds": seconds,
         "peak_rss_mb": max(step["peak_rss_mb"] for step in steps.values()),
         "config": yaml.safe_load(run.config.read_text()),
-        "mlflow": {"tracking_uri": os.environ["MLFLOW_TRACKING_URI"], **promoted["mlflow"]},
+        "mlflow": {"tracking_uri": _without_user(os.environ["MLFLOW_TRACKING_URI"]), **promoted["mlflow"]},
         "model": promoted["result"]["model"],
     }
+
+
+def _without_user(uri: str) -> str:
+    """An address without the user and password that it may carry."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else uri
 
 
 def _pick(values: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
@@ -89,17 +98,19 @@ def show_summary(run: RunFolder, console: Console) -> None:
     console.print(f"\nSteps: {taken}")
     console.print(f"This run: {duration(summary['seconds'])}; peak memory {summary['peak_rss_mb'] / 1024:.1f} GB")
     model = summary["model"]
+    user = pl.read_parquet(run.path / "bundle" / "users.parquet", columns=["user_id"], n_rows=1)["user_id"][0]
+    sella = os.path.relpath(shutil.which("sella", path=str(Path(sys.executable).parent)) or "sella")
     console.print(
         f"\nWhere to look next:\n"
         f"  {LATEST}/report.html    the comparison as a page\n"
         f"  make ui                    the run in MLflow; registered: {model['name']} version {model['version']}\n"
-        f"  sella recommend USER_ID    what this model recommends to a user"
+        f"  {sella} recommend {user}    what this model recommends to a user"
     )
 
 
 def _arms_table(arms: dict[str, Any]) -> Table:
-    table = Table(title="Test split: AUC over all rows, the rest mean over users; 95 % interval over users")
-    for heading in ("arm", "AUC", "UAUC", "", "warm UAUC", "cold UAUC", "NDCG", "MAP"):
+    table = Table(title="Test split: AUC over all rows, the rest mean over users")
+    for heading in ("arm", "AUC", "UAUC", "95 %", "warm UAUC", "cold UAUC", "NDCG", "MAP"):
         table.add_column(heading, justify="left" if heading == "arm" else "right")
     for arm, slices in arms.items():
         whole = slices["all"]
