@@ -13,9 +13,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def provenance(data: str, seeds: list[int]) -> str:
-    """One sentence in Markdown; a working tree with changes is called dirty."""
+    """One sentence in Markdown; a working tree whose code has changed is called dirty."""
     commit = _git("rev-parse", "--short", "HEAD")
-    if _git("status", "--porcelain", "--untracked-files=no"):
+    if _git("status", "--porcelain", "--", "components", "pipeline", "benchmarks/*.py"):
         commit += " (dirty)"
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
     drawn = ", ".join(map(str, seeds))
