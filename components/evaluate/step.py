@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -23,6 +24,7 @@ from components.evaluate.report import Content, write_report
 from components.evaluate.summary import ARMS, LATE_FUSION, flat_metrics, summarize
 
 COLLAB_ARMS = ("mf", "lightgcn")
+LLM_ARMS: tuple[Literal["text_only"], Literal["sella"]] = ("text_only", "sella")
 
 
 def evaluate(
@@ -62,9 +64,8 @@ def evaluate(
 
     test = evaluation_rows(data.test, config.evaluate)
     logits = {arm: table.score_split(test) for arm, table in tables.items()}
-    logits |= {
-        arm: model.score(test, arm, partial(tracker.progress, note=f"scoring {arm}")) for arm in ("text_only", "sella")
-    }
+    for arm in LLM_ARMS:
+        logits[arm] = model.score(test, arm, partial(tracker.progress, note=f"scoring {arm}"))
     valid, text_only = load_valid_logits(adapter / VALID_LOGITS, data, config.evaluate)
     fusion = fit_late_fusion(valid.label, text_only, tables[config.collab.feeds].score_split(valid))
     logits[LATE_FUSION] = fusion.score(logits["text_only"], logits[config.collab.feeds])
