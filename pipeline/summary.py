@@ -103,9 +103,20 @@ def show_summary(run: RunFolder, console: Console) -> None:
     console.print(
         f"\nWhere to look next:\n"
         f"  {LATEST}/report.html    the comparison as a page\n"
-        f"  make ui                    the run in MLflow; registered: {model['name']} version {model['version']}\n"
+        f"  make ui                    the run in MLflow, at {_page(summary['mlflow'])};\n"
+        f"                             registered: {model['name']} version {model['version']}\n"
         f"  {sella} recommend {user}    what this model recommends to a user"
     )
+
+
+def _page(tracked: dict[str, str]) -> str:
+    """Where the run is in the user interface that `make ui` starts; for a server, its address and the run's id."""
+    if not tracked["tracking_uri"].startswith("sqlite:"):
+        return f"{tracked['tracking_uri']}, run {tracked['run_id']}"
+    from mlflow import MlflowClient
+
+    experiment_id = MlflowClient().get_run(tracked["run_id"]).info.experiment_id
+    return f"http://127.0.0.1:5000/#/experiments/{experiment_id}/runs/{tracked['run_id']}"
 
 
 def _arms_table(arms: dict[str, Any]) -> Table:

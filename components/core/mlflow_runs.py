@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "sella-rec"
 RUN_TAG, STEP_TAG, CODE_TAG = "sella.run", "sella.step", "sella.code_version"
-_PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG = "mlflow.parentRunId"
 _PARENT_STEP = "pipeline"
 _NOTE_TAG = "mlflow.note.content"
-# without it the user interface opens an experiment as one about prompts and traces
-_TRAINS_MODELS = {"mlflow.experimentKind": "custom_model_development"}
 _PARAMS_PER_BATCH = 100
 
 
@@ -95,12 +93,12 @@ def _find_or_make(step: str) -> StepRun:
         experiment = client.get_experiment(run.info.experiment_id).name
         known = bool(run.data.tags.get(STEP_TAG))
         client.set_tag(injected, STEP_TAG, step)
-        return StepRun(client, experiment, run.data.tags.get(_PARENT_TAG), injected, known)
+        return StepRun(client, experiment, run.data.tags.get(PARENT_TAG), injected, known)
     experiment_id, experiment = _experiment(client)
     pipeline_run = os.environ["KFP_RUN_ID"]
     parent, _ = _by_tags(client, experiment_id, pipeline_run, _PARENT_STEP, f"sella-rec {pipeline_run}", {})
     client.update_run(parent.info.run_id, status="RUNNING")
-    child, found = _by_tags(client, experiment_id, pipeline_run, step, step, {_PARENT_TAG: parent.info.run_id})
+    child, found = _by_tags(client, experiment_id, pipeline_run, step, step, {PARENT_TAG: parent.info.run_id})
     return StepRun(client, experiment, parent.info.run_id, child.info.run_id, found)
 
 
@@ -118,7 +116,7 @@ def _experiment(client: MlflowClient) -> tuple[str, str]:
     local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
     place = Path("mlartifacts").absolute().as_uri() if local else None
     try:
-        return client.create_experiment(name, place, tags=_TRAINS_MODELS), name
+        return client.create_experiment(name, place), name
     except MlflowException:
         # another step was first
         found = client.get_experiment_by_name(name)

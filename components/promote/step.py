@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 
 from components.core.config import Config
-from components.core.mlflow_runs import RUN_TAG
+from components.core.mlflow_runs import PARENT_TAG, RUN_TAG
 from components.core.tracking import Tracker
 
 ALIAS = "challenger"
@@ -58,6 +58,7 @@ def _version_of_this_run(client: Any, name: str) -> str | None:
 
 def _register(client: Any, name: str, bundle: Path, evaluation: Path) -> str:
     import mlflow
+    from mlflow.entities import LoggedModelOutput
 
     example = example_input(bundle)
     sella = json.loads((evaluation / "summary.json").read_text())["arms"]["sella"]["all"]
@@ -69,6 +70,10 @@ def _register(client: Any, name: str, bundle: Path, evaluation: Path) -> str:
         signature=mlflow.models.infer_signature(example, pd.DataFrame({"score": [0.5] * len(example)})),
         pip_requirements=[f"{library}=={version(library)}" for library in _LIBRARIES],
     )
+    parent = client.get_run(logged.run_id).data.tags.get(PARENT_TAG)
+    if parent:
+        # so that the pipeline's page shows the model, not only the step's
+        client.log_outputs(parent, [LoggedModelOutput(logged.model_id, step=0)])
     tags = {f"test_{measure}": f"{sella[measure]:.4f}" for measure in ("auc", "uauc") if sella[measure] is not None}
     tags |= {RUN_TAG: os.environ.get("KFP_RUN_ID", "")}
     return str(mlflow.register_model(logged.model_uri, name, tags=tags).version)

@@ -45,7 +45,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.chdir(folder)
         mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-        mlflow.set_experiment("sella-rec")
+        # in the environment, and not by set_experiment(), which would stay set for the tests that follow
+        patch.setenv("MLFLOW_EXPERIMENT_NAME", "sella-rec")
         yield mlflow.MlflowClient()
 
 
@@ -55,8 +56,10 @@ def registered(server: Any, fused: Path, evaluation: Path) -> list[str]:
     import mlflow
 
     versions = []
+    with mlflow.start_run() as parent:
+        server.set_tag(parent.info.run_id, "test", "parent")
     for _attempt in range(2):
-        with mlflow.start_run():
+        with mlflow.start_run(parent_run_id=parent.info.run_id):
             versions.append(promote(Config(), fused, evaluation, Tracker()))
     return versions
 
@@ -66,6 +69,12 @@ def test_a_retried_step_registers_once(registered, server):
     version = server.get_model_version_by_alias("sella-rec", ALIAS)
     assert str(version.version) == "1"
     assert version.tags == {"test_auc": "0.7123", "sella.run": "first"}
+
+
+def test_the_pipelines_page_shows_the_model(registered, server):
+    experiment = server.get_experiment_by_name("sella-rec")
+    parent = server.search_runs([experiment.experiment_id], "tags.test = 'parent'")[0]
+    assert len(parent.outputs.model_outputs) == 1
 
 
 def test_a_fresh_process_loads_it_and_scores_alike(registered, fused, tmp_path):
