@@ -27,7 +27,7 @@ from components.core.rows import evaluation_rows
 from components.core.scorer import YesNoScorer
 from components.core.tracking import Tracker
 from components.prepare_data.step import prepare_data
-from pipeline import QUICKSTART
+from pipeline import PACKAGED
 
 TARGETS = 16
 LABELS = 256
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="replace the table in the README")
     write = parser.parse_args().write
-    config = load_config(QUICKSTART)
+    config = load_config(PACKAGED["quickstart"])
     with tempfile.TemporaryDirectory() as folder:
         prepare_data(config, Path(folder) / "data", Tracker())
         rows = measure(config, PreparedData(Path(folder) / "data"))

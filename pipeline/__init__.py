@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-QUICKSTART = Path(__file__).with_name("configs") / "quickstart.yaml"
+# The configurations that come with the package, by name.
+PACKAGED = {path.stem: path for path in sorted(Path(__file__).with_name("configs").glob("*.yaml"))}
 
 # What each step builds on; a test holds it against the compiled DAG, which takes seconds to import.
 BUILDS_ON: dict[str, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import QUICKSTART
+from pipeline import PACKAGED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,12 @@ _FOR_USERS = ("BackboneError", "BundleError", "ConfigError", "DataError", "RunEr
 _LOG_WIDTH = 120
 
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="YAML file; without it, the packaged quickstart.")
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help=f"YAML file, or a packaged one: {', '.join(PACKAGED)}; without it, quickstart.",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -43,6 +48,10 @@ Interactions = Annotated[
     typer.Option(metavar="FILE", help="user_id, item_id, timestamp and rating or label; file, folder or fsspec URI."),
 ]
 Items = Annotated[str | None, typer.Option(metavar="FILE", help="item_id and title; file, folder or fsspec URI.")]
+Source = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="Folder or zip with a named data set's files; without it, they are downloaded."),
+]
 BundleFolder = Annotated[Path, typer.Option("--bundle", metavar="DIR", help="A trained model.")]
 
 
@@ -52,6 +61,7 @@ def run(
     overrides: Overrides = None,
     interactions: Interactions = None,
     items: Items = None,
+    source: Source = None,
     backbone: Annotated[
         str | None, typer.Option(metavar="NAME", help="LLM: a folder or a Hugging Face hub name.")
     ] = None,
@@ -72,14 +82,14 @@ def run(
         from pipeline.summary import show_summary
 
         console = _console()
-        given = [config, overrides, interactions, items, backbone, no_cache or None]
+        given = [config, overrides, interactions, items, source, backbone, no_cache or None]
         if resume and any(option is not None for option in given):
             raise typer.BadParameter("a resumed run keeps its configuration and cache: give --resume alone")
         try:
             if resume:
                 finished = go_on(console)
             else:
-                wanted = _load(config, overrides, interactions, items, backbone)
+                wanted = _load(config, overrides, interactions, items, source, backbone)
                 finished = start(wanted, console, cache=not no_cache)
         except Stopped as stopped:
             typer.echo("Stopped. `sella run --resume` goes on from here.", err=True)
@@ -104,6 +114,7 @@ def data(
     overrides: Overrides = None,
     interactions: Interactions = None,
     items: Items = None,
+    source: Source = None,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the prepared splits and items (Parquet) here.")
     ] = None,
@@ -112,7 +123,7 @@ def data(
     with _clean_errors():
         from pipeline.describe import describe_data
 
-        describe_data(_load(config, overrides, interactions, items), output, _console())
+        describe_data(_load(config, overrides, interactions, items, source), output, _console())
 
 
 @app.command()
@@ -158,15 +169,16 @@ def _load(
     overrides: list[str] | None,
     interactions: str | None,
     items: str | None,
+    source: str | None,
     backbone: str | None = None,
 ) -> Config:
     from components.core.config import ConfigError, load_config
 
     if (interactions is None) != (items is None):
         raise ConfigError("give --interactions and --items together: the titles belong to the ratings")
-    named = {"data.interactions": interactions, "data.items": items, "backbone.name": backbone}
-    paths = [f"{field}={_absolute(value)}" for field, value in named.items() if value is not None]
-    return load_config(config or QUICKSTART, [*(overrides or []), *paths])
+    given = {"data.interactions": interactions, "data.items": items, "data.source": source, "backbone.name": backbone}
+    paths = [f"{field}={_absolute(value)}" for field, value in given.items() if value is not None]
+    return load_config(PACKAGED.get(str(config or "quickstart"), config), [*(overrides or []), *paths])
 
 
 def _absolute(value: str) -> str:

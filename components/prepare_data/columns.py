@@ -83,9 +83,14 @@ def labels(table: Table, target: str, like_threshold: float) -> pl.Series:
     return (numbers >= like_threshold).cast(pl.Int8)
 
 
-def titles(table: Table) -> pl.Series:
-    """Plain text on one line, null where nothing is left: HTML entities replaced, tags and control characters out."""
+def titles(table: Table, reject: str | None = None) -> pl.Series:
+    """Plain text on one line, null where nothing is left: HTML entities replaced, tags and control characters out.
+
+    A title that holds the text `reject` is null.
+    """
     values = table.frame["title"].cast(pl.String)
+    if reject is not None:
+        values = pl.select(pl.when(~values.str.contains(reject, literal=True)).then(values)).to_series()
     entities = values.str.contains("&", literal=True).fill_null(False)
     if entities.any():
         plain = [html.unescape(text) if has else text for text, has in zip(values, entities, strict=True)]

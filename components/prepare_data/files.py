@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import lzma
-import zlib
-from collections.abc import Callable, Iterator
-from io import BytesIO
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, cast
+from zipfile import BadZipFile
 
 import pyarrow as pa
 from fsspec.core import url_to_fs
@@ -17,41 +15,86 @@ from fsspec.implementations.local import LocalFileSystem
 
 from components.prepare_data.errors import DataError
 
-FORMATS = {".csv": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".parquet": "parquet", ".pq": "parquet"}
-
-
-def _unzstd(data: bytes) -> bytes:
-    return bytes(pa.input_stream(BytesIO(data), compression="zstd").read())
-
-
-DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".zst": _unzstd,
-    ".zstd": _unzstd,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
+FORMATS = {
+    ".csv": "csv",
+    ".dat": "dat",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
 }
+# pyarrow's names; it decompresses in C++, outside Python's lock
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".xz": "xz"}
+_CHUNK_BYTES = 1 << 26
 
 
-def read_files(uri: str) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (path, format, uncompressed bytes) of every file behind `uri`, ordered by path.
+@dataclass(frozen=True)
+class File:
+    """One file behind an address.
 
-    Formats are the values of `FORMATS`. In a folder, read with its subfolders, names that start with `.` or `_`
-    (`_SUCCESS`) are skipped.
+    Attributes:
+        name: what messages call it.
+        kind: a value of `FORMATS`.
+        compression: a value of `_COMPRESSIONS`, or empty.
+    """
+
+    name: str
+    kind: str
+    compression: str
+    filesystem: Any
+    path: str
+
+    def read(self) -> bytes:
+        """All of it, uncompressed; DataError if unreadable or corrupt."""
+        return b"".join(self._blocks())
+
+    def chunks(self) -> Iterator[bytes]:
+        """Whole lines, about 64 MiB at a time, uncompressed; DataError if unreadable or corrupt."""
+        rest: list[bytes] = []
+        for block in self._blocks():
+            lines, newline, tail = block.rpartition(b"\n")
+            if newline:
+                yield b"".join([*rest, lines, newline])
+                rest = []
+            rest.append(tail)
+        if any(rest):
+            yield b"".join(rest)
+
+    def _blocks(self) -> Iterator[bytes]:
+        try:
+            with self.filesystem.open(self.path, "rb") as raw:
+                stream = _uncompressed(raw, self.compression)
+                while block := stream.read(_CHUNK_BYTES):
+                    yield block
+        except Exception as error:  # every driver raises its own kinds, and every codec too
+            if self.compression:
+                extension = PurePosixPath(self.name).suffix
+                mend = f"corrupt {extension} file ({error}); copy or compress it again"
+                raise DataError(f"{self.name}: {mend}") from error
+            raise DataError(f"{self.name}: cannot be read: {error}") from error
+
+
+def _uncompressed(raw: BinaryIO, compression: str) -> BinaryIO:
+    if compression == "xz":
+        return cast(BinaryIO, lzma.LZMAFile(raw))
+    return cast(BinaryIO, pa.input_stream(raw, compression=compression)) if compression else raw
+
+
+def read_files(uri: str) -> Iterator[File]:
+    """Every file behind `uri`, ordered by path.
+
+    In a folder, read with its subfolders, names that start with `.` or `_` (`_SUCCESS`) are skipped.
 
     Raises:
-        DataError: nothing there, no driver for the protocol, an unknown extension, unreadable or corrupt file.
+        DataError: nothing there, no driver for the protocol, or an unknown extension.
     """
     filesystem, paths = _find(uri)
     local = isinstance(filesystem, LocalFileSystem)
     names = paths if local else [filesystem.unstrip_protocol(path) for path in paths]
     formats = [_format(name) for name in names]
     for path, name, (kind, compression) in zip(paths, names, formats, strict=True):
-        try:
-            data = filesystem.cat_file(path)
-        except Exception as error:  # every driver raises its own kinds
-            raise DataError(f"{name}: cannot be read: {error}") from error
-        yield name, kind, _decompress(data, compression, name)
+        yield File(name, kind, compression, filesystem, path)
 
 
 def fingerprint(uri: str) -> str:
@@ -74,7 +117,7 @@ def _find(uri: str) -> tuple[Any, list[str]]:
         raise DataError(f"{uri}: the driver for this kind of address is not installed: {error} (with pip)") from error
     except ValueError as error:
         raise DataError(f"{uri}: {error}; give a path or an fsspec URI such as s3://bucket/folder") from error
-    except OSError as error:
+    except (OSError, BadZipFile) as error:
         raise DataError(f"{uri}: cannot be read: {error}") from error
     try:
         return filesystem, _list(filesystem, path, uri)
@@ -105,7 +148,7 @@ def _hidden(file: str, folder: str) -> bool:
 
 def _format(path: str) -> tuple[str, str]:
     name = PurePosixPath(path.lower())
-    compression = name.suffix if name.suffix in DECOMPRESS else ""
+    compression = _COMPRESSIONS.get(name.suffix, "")
     kind = FORMATS.get((name.with_suffix("") if compression else name).suffix)
     if kind is None:
         mend = "Rename it, or name the wanted files by a pattern"
@@ -114,13 +157,4 @@ def _format(path: str) -> tuple[str, str]:
 
 
 def _known() -> str:
-    return f"{', '.join(FORMATS)}, each plain or with {', '.join(DECOMPRESS)} behind it"
-
-
-def _decompress(data: bytes, compression: str, path: str) -> bytes:
-    if not compression:
-        return data
-    try:
-        return DECOMPRESS[compression](data)
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{path}: corrupt {compression} file ({error}); copy or compress it again") from error
+    return f"{', '.join(FORMATS)}, each plain or with {', '.join(_COMPRESSIONS)} behind it"

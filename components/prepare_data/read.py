@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import difflib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO, TextIOWrapper
+from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
 import polars as pl
@@ -15,19 +16,25 @@ import pyarrow as pa
 import pyarrow.csv
 
 from components.prepare_data.errors import DataError
-from components.prepare_data.files import read_files
+from components.prepare_data.files import File, read_files
+
+# GroupLens' own names, from the README in the archive: the files have no header
+_GROUPLENS = {
+    "ratings.dat": ["UserID", "MovieID", "Rating", "Timestamp"],
+    "movies.dat": ["MovieID", "Title", "Genres"],
+}
 
 
 @dataclass(frozen=True)
 class Table:
-    """One file's rows.
+    """One file's rows, or the next of them: JSON lines come in parts, since they may be larger than memory.
 
     Attributes:
         file: what messages call it.
         frame: the wanted columns that the file has, under our names (`user_id`, ...), as the file types them.
         columns: our name -> the name in the file, for every wanted column.
         present: every column name in the file.
-        first_row: number of the first row in messages; 2 in CSV, where the header is row 1 as in a spreadsheet.
+        first_row: number of the first row in messages; from 2 in CSV, where the header is row 1 as in a spreadsheet.
     """
 
     file: str
@@ -82,8 +89,11 @@ def read_tables(uri: str, columns: Mapping[str, str]) -> Iterator[Table]:
     Raises:
         DataError: as `read_files`, and for a file that is empty, malformed, or holds lists where values belong.
     """
-    for path, kind, data in read_files(uri):
-        yield _PARSE[kind](path, data, columns)
+    for file in read_files(uri):
+        if file.kind == "json":
+            yield from _read_json(file, columns)
+        else:
+            yield _PARSE[file.kind](file.name, file.read(), columns)
 
 
 def make_table(
@@ -132,19 +142,39 @@ def _check_quotes(data: bytes) -> None:
         raise csv.Error(f"Row #{rows + 1}: quotation mark not closed or not doubled ({error})") from error
 
 
-def _parse_json(path: str, data: bytes, columns: Mapping[str, str]) -> Table:
-    if data.lstrip()[:1] == b"[":
-        raise DataError(f"{path}: holds one JSON array; expected one object a line (jq -c '.[]' makes them)")
-    first = _first_object(path, data)
+def _parse_dat(path: str, data: bytes, columns: Mapping[str, str]) -> Table:
+    header = _GROUPLENS.get(PurePosixPath(path).name.lower())
+    if header is None:
+        raise DataError(f"{path}: unknown .dat file; expected GroupLens' {' or '.join(_GROUPLENS)}")
+    # a separator of one byte that no text holds
+    text = data.decode("latin-1").replace("::", "\x1f").encode()
+    schema = dict.fromkeys(header, pl.String)
+    try:
+        frame = pl.read_csv(BytesIO(text), separator="\x1f", has_header=False, schema=schema, quote_char=None)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: malformed; expected {'::'.join(header)} in each row: {_short(error)}") from error
+    return make_table(path, _integers(frame, header), columns, header)
+
+
+def _read_json(file: File, columns: Mapping[str, str]) -> Iterator[Table]:
     # other fields may be of any shape, and polars wants one type a field: so only ours are read, as text
     wanted = list(dict.fromkeys(columns.values()))
-    try:
-        frame = pl.read_ndjson(BytesIO(data), schema=dict.fromkeys(wanted, pl.String))
-    except pl.exceptions.PolarsError as error:
-        _blame_line(path, data, error)
-    found = [name for name in wanted if name in first or frame[name].count()]
-    numbers = [name for name in found if not isinstance(first.get(name), str)]
-    return make_table(path, _integers(frame, numbers), columns, [*first, *(n for n in found if n not in first)])
+    present: dict[str, None] = {}
+    row = 1
+    for data in file.chunks():
+        if data.isspace():
+            continue
+        first = _first_object(file.name, data, row)
+        try:
+            frame = pl.read_ndjson(BytesIO(data), schema=dict.fromkeys(wanted, pl.String))
+        except pl.exceptions.PolarsError as error:
+            _blame_line(file.name, data, row, error)
+        present |= dict.fromkeys([*first, *(name for name in wanted if frame[name].count())])
+        numbers = [name for name in wanted if not isinstance(first.get(name), str)]
+        yield make_table(file.name, _integers(frame, numbers), columns, list(present), row)
+        row += frame.height
+    if row == 1:
+        raise DataError(f"{file.name}: is empty")
 
 
 def _parse_parquet(path: str, data: bytes, columns: Mapping[str, str]) -> Table:
@@ -157,11 +187,7 @@ def _parse_parquet(path: str, data: bytes, columns: Mapping[str, str]) -> Table:
     return make_table(path, frame, columns, present)
 
 
-_PARSE: dict[str, Callable[[str, bytes, Mapping[str, str]], Table]] = {
-    "csv": _parse_csv,
-    "json": _parse_json,
-    "parquet": _parse_parquet,
-}
+_PARSE = {"csv": _parse_csv, "dat": _parse_dat, "parquet": _parse_parquet}
 
 
 def _integers(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
@@ -173,22 +199,22 @@ def _integers(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     return frame
 
 
-def _first_object(path: str, data: bytes) -> dict[str, Any]:
-    line = data.lstrip().split(b"\n", 1)[0]
-    if not line:
-        raise DataError(f"{path}: is empty")
+def _first_object(path: str, data: bytes, row: int) -> dict[str, Any]:
+    line = next(line for line in BytesIO(data) if not line.isspace())
+    if line[:1] == b"[":
+        raise DataError(f"{path}: holds one JSON array; expected one object a line (jq -c '.[]' makes them)")
     try:
         first = json.loads(line)
     except ValueError as error:
-        _blame_line(path, data, error)
+        _blame_line(path, data, row, error)
     if not isinstance(first, dict):
-        raise DataError(f"{path}, row 1: expected a JSON object, got {line[:80].decode(errors='replace')}")
+        raise DataError(f"{path}, row {row}: expected a JSON object, got {line[:80].decode(errors='replace')}")
     return first
 
 
-def _blame_line(path: str, data: bytes, error: Exception) -> NoReturn:
+def _blame_line(path: str, data: bytes, row: int, error: Exception) -> NoReturn:
     rows = (line for line in data.splitlines() if line.strip())
-    for number, line in enumerate(rows, start=1):
+    for number, line in enumerate(rows, start=row):
         try:
             if isinstance(json.loads(line, parse_constant=_no_constant), dict):
                 continue

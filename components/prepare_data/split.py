@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from components.core.config import DataConfig
+from components.core.data_config import HALF
 from components.core.dataset import SPLITS
 from components.prepare_data.errors import DataError
 
@@ -24,7 +25,8 @@ def split_rows(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
 
     Returns:
         The same rows with `split` (train, valid or test), `history` (list of item_id, oldest first: at most
-        `history_length` items the user liked strictly before the row's timestamp, whatever split they fell into)
+        `history_length` items the user liked strictly before the row's timestamp, whatever split they fell into; with
+        `same_second_history` before the row itself in the order above)
         and `warm` (user and item both occur in train).
 
     Raises:
@@ -37,7 +39,7 @@ def split_rows(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
         _check(rows.filter(pl.col("split") == name), name, rows.height, config)
     in_train = pl.col("split") == "train"
     warm = in_train.any().over("user_id") & in_train.any().over("item_id")
-    return rows.with_columns(warm=warm, history=histories(rows, config.history_length))
+    return rows.with_columns(warm=warm, history=histories(rows, config.history_length, config.same_second_history))
 
 
 def _by_user(config: DataConfig) -> pl.Expr:
@@ -58,9 +60,11 @@ def _share(rows: pl.Expr, fraction: float) -> pl.Expr:
     return (rows * fraction + 1e-9).floor().cast(pl.Int64).clip(lower_bound=1)
 
 
-def _by_time(timestamps: pl.Series, config: DataConfig) -> pl.Expr:
+def _by_time(timestamps: pl.Series, config: DataConfig) -> pl.Expr | pl.Series:
+    if config.valid_from is not None and config.test_from == HALF:
+        return _newer_half_is_test(timestamps, unix_seconds(config.valid_from))
     if config.valid_from is not None and config.test_from is not None:
-        valid_from, test_from = (_unix_seconds(text) for text in (config.valid_from, config.test_from))
+        valid_from, test_from = (unix_seconds(text) for text in (config.valid_from, config.test_from))
     else:
         newest = timestamps.sort(descending=True)
         test = max(1, int(len(newest) * config.test_fraction + 1e-9))
@@ -75,7 +79,18 @@ def _by_time(timestamps: pl.Series, config: DataConfig) -> pl.Expr:
     )
 
 
-def _unix_seconds(text: str) -> float:
+def _newer_half_is_test(timestamps: pl.Series, valid_from: float) -> pl.Series:
+    """By number of rows, as the papers do: the rows of one second may be parted, older in the order of `timestamps`."""
+    split = np.full(len(timestamps), "train", dtype=object)
+    order = np.argsort(timestamps.to_numpy(), kind="stable")
+    later = order[np.searchsorted(timestamps.to_numpy()[order], valid_from) :]
+    split[later[: len(later) // 2]] = "valid"
+    split[later[len(later) // 2 :]] = "test"
+    return pl.Series(split, dtype=pl.String)
+
+
+def unix_seconds(text: str) -> float:
+    """Of an ISO 8601 moment, UTC where it names no zone."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
@@ -96,11 +111,12 @@ def _check(split: pl.DataFrame, name: str, rows: int, config: DataConfig) -> Non
         )
 
 
-def histories(rows: pl.DataFrame, length: int) -> pl.Series:
+def histories(rows: pl.DataFrame, length: int, same_second: bool = False) -> pl.Series:
     """For each row the last `length` items its user liked strictly before its timestamp, oldest first.
 
     Args:
         rows: user_id, item_id, timestamp, label; sorted by user_id, timestamp.
+        same_second: likes of the same timestamp in rows above count too.
     """
     user = rows["user_id"].rle_id().to_numpy()
     time = rows["timestamp"].to_numpy()
@@ -108,7 +124,7 @@ def histories(rows: pl.DataFrame, length: int) -> pl.Series:
     first_of_user = np.diff(user, prepend=-1) != 0
     first_of_tie = first_of_user | (np.diff(time, prepend=time[:1]) != 0)
     likes_before = np.cumsum(label) - label
-    end = likes_before[_last_true(first_of_tie)]
+    end = likes_before if same_second else likes_before[_last_true(first_of_tie)]
     start = np.maximum(end - length, likes_before[_last_true(first_of_user)])
     liked = rows["item_id"].filter(rows["label"] == 1)
     # in chunks, because ten int64 positions a row are the most memory that this step needs

@@ -19,7 +19,16 @@ from components.prepare_data.validate import load
 logger = logging.getLogger(__name__)
 
 ROW_COLUMNS = ("user_id", "item_id", "timestamp", "label", "history", "warm")
-DROPPED = ("rows_item_without_title", "rows_item_unknown", "rows_duplicate", "items_without_title", "items_duplicate")
+DROPPED = (
+    "rows_outside_window",
+    "rows_item_without_title",
+    "rows_item_unknown",
+    "rows_inactive",
+    "rows_duplicate",
+    "items_without_title",
+    "items_duplicate",
+    "items_without_rows",
+)
 
 
 def prepare_data(config: Config, output: Path, tracker: Tracker) -> Report:

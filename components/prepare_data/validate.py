@@ -11,7 +11,9 @@ from components.core.config import DataConfig
 from components.prepare_data import columns
 from components.prepare_data.embedded import PREFIX, read_embedded
 from components.prepare_data.errors import DataError
+from components.prepare_data.named import resolve
 from components.prepare_data.read import Table, read_tables
+from components.prepare_data.split import unix_seconds
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ def load(config: DataConfig) -> CleanData:
     Raises:
         DataError: anything that the input contract does not allow.
     """
-    names = config.columns.model_dump()
-    items, item_counts, untitled = _load_items(config.items, names)
-    rows, target = _load_interactions(config.interactions, names, config.like_threshold)
+    config = resolve(config)
+    items, item_counts, untitled = _load_items(config)
+    rows, row_counts = _load_interactions(config)
     read = rows.height
     rows, items, untitled = _same_item_ids(rows, items, untitled)
     titled = rows.join(items, on="item_id", how="semi", maintain_order="left")
@@ -46,62 +48,96 @@ def load(config: DataConfig) -> CleanData:
         example = f"{mine!r} there, {theirs!r} here"
         raise DataError(f"{config.items}: has none of the items of {config.interactions}: {example}; check item_id")
     without_title = rows.join(untitled, on="item_id", how="semi").height
-    latest = _last_of_each_pair(titled)
+    active = _active(titled, config)
+    kept = _last_of_each_pair(active) if config.duplicates == "newest" else active
+    if config.catalogue == "with_rows":
+        catalogue = items.join(kept, on="item_id", how="semi", maintain_order="left")
+    else:
+        catalogue = items
     counts: dict[str, int | str] = {
-        "target": target,
-        "rows_read": read,
+        **row_counts,
         "rows_item_without_title": without_title,
         "rows_item_unknown": read - titled.height - without_title,
-        "rows_duplicate": titled.height - latest.height,
+        "rows_inactive": titled.height - active.height,
+        "rows_duplicate": active.height - kept.height,
         **item_counts,
+        "items_without_rows": items.height - catalogue.height,
     }
-    return CleanData(latest, items, counts)
+    return CleanData(kept, catalogue, counts)
 
 
 def _tables(uri: str, names: Mapping[str, str]) -> Iterable[Table]:
     return [read_embedded(uri, names)] if uri.startswith(PREFIX) else read_tables(uri, names)
 
 
-def _load_interactions(uri: str, names: Mapping[str, str], like_threshold: float) -> tuple[pl.DataFrame, str]:
-    wanted = {field: name for field, name in names.items() if field != "title"}
+def _load_interactions(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int | str]]:
+    """Rows inside the window, and counts."""
+    wanted = {field: name for field, name in config.columns.model_dump().items() if field != "title"}
     frames = []
     target = ""
-    for table in _tables(uri, wanted):
+    read = 0
+    for table in _tables(config.interactions, wanted):
         table.require("user_id", "item_id", "timestamp")
         found = table.require_any("label", "rating")
         if target and found != target:
             mend = "give all files the same columns"
             raise DataError(f"{table.file}: has '{found}' where files before it have '{target}'; {mend}")
         target = found
-        frames.append(
-            pl.DataFrame(
-                {
-                    "user_id": columns.ids(table, "user_id"),
-                    "item_id": columns.ids(table, "item_id"),
-                    "timestamp": columns.timestamps(table),
-                    "label": columns.labels(table, target, like_threshold),
-                }
-            )
+        frame = pl.DataFrame(
+            {
+                "user_id": columns.ids(table, "user_id"),
+                "item_id": columns.ids(table, "item_id"),
+                "timestamp": columns.timestamps(table),
+                "label": columns.labels(table, target, config.like_threshold),
+            }
         )
+        read += frame.height
+        # table by table, so that a file larger than memory passes where the window is small
+        frames.append(_in_window(frame, config))
+    if not read:
+        raise DataError(f"{config.interactions}: holds no rows")
     rows = _concat(frames)
     if rows.is_empty():
-        raise DataError(f"{uri}: holds no rows")
-    return rows, target
+        window = f"from {config.window_from or 'the first'} until {config.window_until or 'the last'}"
+        mend = "check data.window_from and data.window_until"
+        raise DataError(f"{config.interactions}: none of its {read} rows is in the window {window}; {mend}")
+    return rows, {"target": target, "rows_read": read, "rows_outside_window": read - rows.height}
 
 
-def _load_items(uri: str, names: Mapping[str, str]) -> tuple[pl.DataFrame, dict[str, int], pl.DataFrame]:
+def _in_window(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    if config.window_from is not None:
+        rows = rows.filter(pl.col("timestamp") >= unix_seconds(config.window_from))
+    if config.window_until is not None:
+        rows = rows.filter(pl.col("timestamp") < unix_seconds(config.window_until))
+    return rows
+
+
+def _active(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    """Rows of users and of items with enough rows; both are counted before either is dropped."""
+    enough_of_user = pl.len().over("user_id") >= config.min_user_rows
+    enough_of_item = pl.len().over("item_id") >= config.min_item_rows
+    active = rows.filter(enough_of_user & enough_of_item)
+    if active.is_empty():
+        wanted = f"a user with {config.min_user_rows} and an item with {config.min_item_rows}"
+        mend = "lower data.min_user_rows or data.min_item_rows"
+        raise DataError(f"{config.interactions}: no row of {wanted} among its {rows.height} rows; {mend}")
+    return active
+
+
+def _load_items(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int], pl.DataFrame]:
     """Titled items, counts, and the item_ids that have no title in any row."""
+    names = config.columns.model_dump()
     frames = []
     cleaned = 0
-    for table in _tables(uri, {field: names[field] for field in ("item_id", "title")}):
+    for table in _tables(config.items, {field: names[field] for field in ("item_id", "title")}):
         table.require("item_id", "title")
-        titles = columns.titles(table)
+        titles = columns.titles(table, config.reject_title)
         cleaned += int((titles != table.frame["title"].cast(pl.String)).sum())
         frames.append(pl.DataFrame({"item_id": columns.ids(table, "item_id"), "title": titles}))
     items = _concat(frames)
     titled = items.drop_nulls("title")
     if titled.is_empty():
-        raise DataError(f"{uri}: no item has a title in column '{names['title']}'")
+        raise DataError(f"{config.items}: no item has a title in column '{names['title']}'")
     kept = titled.unique("item_id", keep="last", maintain_order=True)
     untitled = items.join(kept, on="item_id", how="anti").select("item_id").unique()
     counts = {

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import QUICKSTART
+from pipeline import PACKAGED
 from pipeline.cli import app
 from tests.pipeline.conftest import clean_environment, sella_command
 
@@ -34,10 +34,19 @@ def test_help_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], env=clean_environment(), check=False).returncode == 0
 
 
+def test_a_packaged_configuration_is_known_by_name_and_takes_a_source(tmp_path):
+    known = CliRunner().invoke(app, ["data", "--config", "movielens-1m", "--source", str(tmp_path)])
+    assert known.exit_code == 1
+    assert f"{tmp_path}/movies.dat: no such file" in known.stderr
+    unknown = CliRunner().invoke(app, ["data", "--config", "movielens-2m"])
+    assert unknown.exit_code == 1
+    assert "movielens-2m" in unknown.stderr
+
+
 def test_the_packaged_configurations_are_valid():
     from components.core.config import load_config
 
-    for path in QUICKSTART.parent.glob("*.yaml"):
+    for path in PACKAGED.values():
         assert load_config(path).backbone.name.startswith("embedded:"), path
 
 

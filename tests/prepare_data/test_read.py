@@ -175,7 +175,13 @@ BAD_FILES = [
     ("r.jsonl", '{"user_id": 1}\n{"rating": NaN}\n', "r.jsonl, row 2: malformed JSON line: NaN is not JSON"),
     ("r.parquet", "not parquet", "r.parquet: not a readable Parquet file"),
     ("r.parquet", parquet_bytes(pl.DataFrame({"user_id": [[1]]})), "r.parquet: column 'user_id' holds List.*one value"),
-    ("r.xlsx", "", r"r.xlsx: unknown extension; expected .csv, .jsonl, .*\.parquet"),
+    ("r.dat", "1::2", r"r.dat: unknown .dat file; expected GroupLens' ratings.dat or movies.dat"),
+    (
+        "ratings.dat",
+        "1::2::3::4\n1::2::3::4::5\n",
+        "ratings.dat: malformed; expected UserID::MovieID::Rating::Timestamp",
+    ),
+    ("r.xlsx", "", r"r.xlsx: unknown extension; expected .csv, .dat, .jsonl, .*\.parquet"),
     ("r.gz", "", "r.gz: unknown extension"),
 ]
 
@@ -184,6 +190,41 @@ BAD_FILES = [
 def test_bad_file_is_one_clear_error(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_text(tmp_path, name, content)
+
+
+def test_json_lines_in_many_parts_are_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_CHUNK_BYTES", 100)
+    rows = [{"user_id": f"u{n}", "item_id": n, "timestamp": n, "rating": n % 5} for n in range(200)]
+    # a part may lack a field that an earlier part had, and blank lines may fill a part
+    rows[100:110] = [{"user_id": f"u{n}", "item_id": n, "timestamp": n} for n in range(100, 110)]
+    lines = [json.dumps(row) for row in rows]
+    text = "\n".join([*lines[:150], *[""] * 300, *lines[150:]])
+    (tmp_path / "r.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    tables = list(read_tables(str(tmp_path / "r.jsonl.gz"), COLUMNS))
+    assert len(tables) > 50
+    assert pl.concat([table.frame for table in tables]).rows() == [
+        (row["user_id"], row["item_id"], row["timestamp"], row.get("rating")) for row in rows
+    ]
+    part = next(table for table in tables if "u186" in table.frame["user_id"])
+    with pytest.raises(DataError, match="row 187, column 'rating': planted"):
+        part.reject("rating", part.frame["user_id"] == "u186", "planted")
+    (tmp_path / "r.jsonl").write_text(text.replace('"u186"', "u186"))
+    with pytest.raises(DataError, match=r"r\.jsonl, row 187: malformed JSON line"):
+        list(read_tables(str(tmp_path / "r.jsonl"), COLUMNS))
+
+
+def test_grouplens_files_have_no_header_and_are_latin_1(tmp_path: Path) -> None:
+    (tmp_path / "ratings.dat").write_bytes(b"1::1193::5::978300760\n2::661::3::978302109\n")
+    (tmp_path / "movies.dat").write_bytes(
+        '1::Misérables, Les (1995)::Drama|Musical\n2::"Odd: one"::A\n'.encode("latin-1")
+    )
+    names = {"user_id": "UserID", "item_id": "MovieID", "timestamp": "Timestamp", "rating": "Rating"}
+    assert next(iter(read_tables(str(tmp_path / "ratings.dat"), names))).frame.rows() == [
+        (1, 1193, 978300760, 5),
+        (2, 661, 978302109, 3),
+    ]
+    titles = next(iter(read_tables(str(tmp_path / "movies.dat"), {"item_id": "MovieID", "title": "Title"}))).frame
+    assert titles.rows() == [(1, "Misérables, Les (1995)"), (2, '"Odd: one"')]
 
 
 def test_missing_file_pattern_and_empty_folder(tmp_path: Path) -> None:
@@ -216,6 +257,6 @@ def test_driver_failure_names_the_address(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(*_: object, **__: object) -> bytes:
         raise PermissionError("denied")
 
-    monkeypatch.setattr(files.LocalFileSystem, "cat_file", refuse)
+    monkeypatch.setattr(files.LocalFileSystem, "open", refuse)
     with pytest.raises(DataError, match=r"r\.csv: cannot be read: denied"):
         read_all(tmp_path / "r.csv")

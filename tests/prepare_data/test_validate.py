@@ -30,13 +30,16 @@ def test_clean_input_loses_nothing(tmp_path: Path) -> None:
     assert clean.counts == {
         "target": "rating",
         "rows_read": 3,
+        "rows_outside_window": 0,
         "rows_item_without_title": 0,
         "rows_item_unknown": 0,
+        "rows_inactive": 0,
         "rows_duplicate": 0,
         "items_read": 3,
         "items_without_title": 0,
         "items_duplicate": 0,
         "items_title_cleaned": 0,
+        "items_without_rows": 0,
     }
 
 
