@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from components.core.data_config import DataConfig
 from components.core.section import Section
@@ -181,6 +181,9 @@ class PromoteConfig(Section):
 
 class Config(Section):
     seed: int = Field(0, ge=0)
+    deterministic: bool = Field(
+        False, description="The same losses bit for bit every time: one thread, float32; several times slower"
+    )
     data: DataConfig = DataConfig()
     collab: CollabConfig = CollabConfig()
     prompt: PromptConfig = PromptConfig()
@@ -191,6 +194,12 @@ class Config(Section):
     fuse: FuseConfig = FuseConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     promote: PromoteConfig = PromoteConfig()
+
+    @model_validator(mode="after")
+    def _deterministic_in_float32(self) -> Config:
+        if self.deterministic and self.backbone.dtype != "float32":
+            raise ValueError("deterministic needs backbone.dtype: float32")
+        return self
 
     def to_json(self) -> str:
         return self.model_dump_json()

@@ -103,6 +103,10 @@ def running(
     try:
         parsed = Config.from_json(config)
         stay_offline_if_local(parsed.backbone)
+        if parsed.deterministic:
+            from components.core.deterministic import make_deterministic
+
+            make_deterministic()
         run = mlflow_runs.open_step_run(name, parsed, code_version)
         before = _steps_before(paths)
         if run is not None:

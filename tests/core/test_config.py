@@ -42,6 +42,7 @@ def test_an_empty_file_is_all_defaults(tmp_path):
         ("prompt.target=Like it?", "prompt.target: .*must hold {title} once"),
         ("data.valid_from=soon", "data.valid_from"),
         ("data.valid_from=2015-01-01", "together"),
+        ("deterministic=true", "deterministic needs backbone.dtype: float32"),
         ("fuse.learning_rate", "write section.field=value"),
     ],
 )
