@@ -4,7 +4,9 @@ prepare-data ─┬─> train-collab ──────────────�
               └─> tune-llm ──> distill-items ─┴─> align-collab ──> fuse ──> evaluate ──> promote
 """
 
-from kfp import dsl, kubernetes
+from collections.abc import Mapping
+
+from kfp import dsl
 
 from components.align_collab.component import align_collab
 from components.distill_items.component import distill_items
@@ -15,48 +17,76 @@ from components.prepare_data.component import prepare_data
 from components.promote.component import promote
 from components.train_collab.component import train_collab
 from components.tune_llm.component import tune_llm
+from pipeline.kubernetes import LLM_ENVIRONMENT, Cluster, pipeline_config
 
 NAME = "sella-rec"
 
 
-def build_pipeline(retries: int = 2, backoff: str = "30s") -> dsl.base_component.BaseComponent:
+def build_pipeline(
+    retries: int = 2, backoff: str = "30s", llm_environment: Mapping[str, str] = LLM_ENVIRONMENT
+) -> dsl.base_component.BaseComponent:
     """The DAG as a Kubeflow Pipelines pipeline.
 
     Args:
         retries: how often a training step is tried again; it goes on from its last checkpoint.
         backoff: pause before the first retry, doubled for each more.
+        llm_environment: environment of the steps that run the LLM; none where it is inherited, as on a laptop.
     """
 
     def retried(task: dsl.PipelineTask) -> dsl.PipelineTask:
         return task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration="600s")
 
-    @dsl.pipeline(name=NAME, display_name="SeLLa-Rec")
-    def sella_rec(config: str = "{}", code_version: str = "", data_version: str = ""):
+    @dsl.pipeline(name=NAME, display_name="SeLLa-Rec", pipeline_config=pipeline_config())
+    def sella_rec(
+        image: str,
+        config: str = "{}",
+        code_version: str = "",
+        data_version: str = "",
+        window_until: str = "",
+        accelerator_type: str = "nvidia.com/gpu",
+        accelerators: str = "1",
+        llm_cpu: str = "8",
+        llm_memory: str = "32Gi",
+        node_selector: dict = {},  # noqa: B006 (kfp wants the value itself)
+        tolerations: list = [],  # noqa: B006
+    ):
         """Train SeLLa-Rec, an LLM recommender that knows the crowd, compare it with its rivals, and register it.
 
         Args:
+            image: The container image that every step runs in.
             config: The configuration as one JSON string; what it leaves out has its default.
             code_version: Hash of the steps' source. Results are cached under it, so that changed code runs again.
             data_version: Names the state of the input. Results are cached under it, so that changed data is read again.
+            window_until: ISO 8601 time; newer interactions are not read. A schedule passes its own time. Empty: all.
+            accelerator_type: The resource that GPU nodes offer.
+            accelerators: How many each LLM step takes, as text; above 1, training runs on all of them. 0: CPU alone.
+            llm_cpu: CPU cores that an LLM step asks for.
+            llm_memory: Memory that an LLM step asks for and may use.
+            node_selector: Labels of the nodes for the LLM steps.
+            tolerations: Taints that the LLM steps tolerate beside the usual one of GPU nodes.
         """
+        cluster = Cluster(image, accelerator_type, accelerators, llm_cpu, llm_memory, node_selector, tolerations)
+
+        def llm(task: dsl.PipelineTask) -> dsl.PipelineTask:
+            return retried(cluster.llm(task, llm_environment))
+
+        def collaborative(task: dsl.PipelineTask) -> dsl.PipelineTask:
+            return retried(cluster.collab(task))
+
         common = {"config": config, "code_version": code_version}
-        with dsl.ExitHandler(_tracked(finish()).set_caching_options(False), name="steps"):
-            data = _tracked(prepare_data(**common, data_version=data_version)).output
-            collab = retried(_tracked(train_collab(**common, dataset=data))).output
-            adapter = retried(_tracked(tune_llm(**common, dataset=data))).output
-            semantics = retried(_tracked(distill_items(**common, dataset=data, adapter=adapter))).output
+        with dsl.ExitHandler(cluster.light(finish()).set_caching_options(False), name="steps"):
+            prepared = prepare_data(**common, data_version=data_version, window_until=window_until)
+            data = cluster.data(prepared).output
+            collab = collaborative(train_collab(**common, dataset=data)).output
+            adapter = llm(tune_llm(**common, dataset=data)).output
+            semantics = llm(distill_items(**common, dataset=data, adapter=adapter)).output
             made = {"dataset": data, "collab": collab}
-            aligned = retried(_tracked(align_collab(**common, **made, semantics=semantics))).output
+            aligned = collaborative(align_collab(**common, **made, semantics=semantics)).output
             made |= {"adapter": adapter, "aligned": aligned}
-            bundle = retried(_tracked(fuse(**common, **made, semantics=semantics))).output
-            evaluated = retried(_tracked(evaluate(**common, **made, bundle=bundle)))
+            bundle = llm(fuse(**common, **made, semantics=semantics)).output
+            evaluated = llm(evaluate(**common, **made, bundle=bundle))
             registered = promote(**common, bundle=bundle, evaluation=evaluated.outputs["evaluation"])
             # the registry is not among its inputs, so an earlier result says nothing
-            _tracked(registered).set_caching_options(False)
+            cluster.light(registered).set_caching_options(False)
 
     return sella_rec
-
-
-def _tracked(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Tell a step which pipeline run it belongs to: MLflow runs are found by it."""
-    return kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")

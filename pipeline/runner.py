@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kfp import local
 
+from components.core.image import IMAGE
 from components.core.supervision import die_with_the_runner
 from pipeline.dag import build_pipeline
 from pipeline.runs import RunFolder
@@ -35,7 +36,7 @@ def main(run: RunFolder) -> None:
         enable_caching=True,
         cache_root=str(Path(request["cache"]) / "kfp"),
     )
-    build_pipeline(retries=1, backoff="1s")(**request["arguments"])
+    build_pipeline(retries=1, backoff="1s", llm_environment={})(image=IMAGE, **request["arguments"])
 
 
 if __name__ == "__main__":

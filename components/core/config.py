@@ -201,6 +201,20 @@ class Config(Section):
             raise ValueError("deterministic needs backbone.dtype: float32")
         return self
 
+    def until(self, time: str) -> Config:
+        """This configuration with `data.window_until` set to an ISO 8601 time; as it is where `time` is empty.
+
+        Raises:
+            ConfigError: not a time.
+        """
+        if not time:
+            return self
+        try:
+            data = self.data.model_validate(self.data.model_dump() | {"window_until": time})
+        except ValidationError as error:
+            raise ConfigError(f"window_until = {time!r}: give an ISO 8601 time, 2026-11-23T03:00:00Z") from error
+        return self.model_copy(update={"data": data})
+
     def to_json(self) -> str:
         return self.model_dump_json()
 

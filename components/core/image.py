@@ -1,5 +1,3 @@
-"""The container image that every step runs in on a cluster; `SELLA_IMAGE` names another when the DAG is compiled."""
+"""The image that a component names; the pipeline's parameter `image` takes its place in every run."""
 
-import os
-
-IMAGE = os.environ.get("SELLA_IMAGE", "sella-rec:latest")
+IMAGE = "sella-rec:latest"

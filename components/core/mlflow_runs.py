@@ -2,7 +2,7 @@
 
 A run injected by the platform (`MLFLOW_RUN_ID`, as Kubeflow Pipelines' MLflow plug-in does per task) is attached to;
 runs are made only where none is given. `KFP_RUN_ID` names the pipeline run: a retried or resumed step finds its run by
-it.
+it. `SELLA_MLFLOW_TRACKING_URI` (and `_USERNAME`, `_PASSWORD`) names the server where the platform injects none.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ EXPERIMENT = "sella-rec"
 RUN_TAG, STEP_TAG, CODE_TAG = "sella.run", "sella.step", "sella.code_version"
 PARENT_TAG = "mlflow.parentRunId"
 _PARENT_STEP = "pipeline"
+SERVER_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _NOTE_TAG = "mlflow.note.content"
 _PARAMS_PER_BATCH = 100
 
@@ -67,7 +68,7 @@ def open_step_run(step: str, config: Config, code_version: str) -> StepRun | Non
     Raises:
         TrackingError: the server does not answer.
     """
-    if "MLFLOW_TRACKING_URI" not in os.environ:
+    if not _find_server():
         return None
     import mlflow
 
@@ -81,6 +82,14 @@ def open_step_run(step: str, config: Config, code_version: str) -> StepRun | Non
         uri = os.environ["MLFLOW_TRACKING_URI"]
         raise TrackingError(f"MLFLOW_TRACKING_URI = {uri} cannot be used: {error}") from error
     return run
+
+
+def _find_server() -> bool:
+    """Whether there is a server; the cluster's own is taken where none is injected."""
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        given = {name: os.environ[f"SELLA_{name}"] for name in SERVER_VARIABLES if f"SELLA_{name}" in os.environ}
+        os.environ.update(given)
+    return "MLFLOW_TRACKING_URI" in os.environ
 
 
 def _find_or_make(step: str) -> StepRun:
@@ -190,7 +199,7 @@ def close_pipeline_run(status: str) -> None:
 
     A run whose platform injected the steps' runs is left to the platform.
     """
-    if "MLFLOW_TRACKING_URI" not in os.environ or "MLFLOW_RUN_ID" in os.environ:
+    if not _find_server() or "MLFLOW_RUN_ID" in os.environ:
         return
     from mlflow import MlflowClient
 

@@ -69,3 +69,22 @@ def test_errors_name_the_file(tmp_path):
 def test_a_value_cannot_be_changed_afterwards():
     with pytest.raises(ValueError, match="frozen"):
         Config().seed = 1
+
+
+@pytest.mark.parametrize("time", ["2026-11-23T03:00:00Z", "2026-11-23T03:00:00+00:00", "2026-11-23"])
+def test_a_scheduled_time_ends_the_window(time):
+    config = Config().until(time)
+    assert config.data.window_until == time
+    assert config.model_copy(update={"data": Config().data}) == Config()
+    assert Config.from_json(config.to_json()) == config
+
+
+def test_no_scheduled_time_leaves_the_window_as_configured():
+    configured = load_config(None, ["data.window_until=2020-01-01"])
+    assert configured.until("") is configured
+    assert configured.until("2019-01-01").data.window_until == "2019-01-01"
+
+
+def test_a_scheduled_time_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match=r"window_until = '\{\{schedule\}\}': give an ISO 8601 time"):
+        Config().until("{{schedule}}")

@@ -124,6 +124,21 @@ def test_an_injected_run_is_attached_to(client, monkeypatch):
     assert len(client.search_runs([experiment])) == 2
 
 
+def test_the_clusters_server_is_taken_where_none_is_injected(client, store, monkeypatch, request):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.setenv("SELLA_MLFLOW_TRACKING_URI", store)
+    assert open_step_run("fuse", Config(), "abc") is not None
+    close_step_run("FINISHED")
+    assert len(all_runs(client, request.node.name)) == 2
+
+
+def test_an_injected_server_goes_before_the_clusters(client, monkeypatch, request):
+    monkeypatch.setenv("SELLA_MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert open_step_run("fuse", Config(), "abc") is not None
+    close_step_run("FINISHED")
+    assert len(all_runs(client, request.node.name)) == 2
+
+
 def test_the_outcome_of_the_comparison_is_the_parents(client, tmp_path):
     values = {"auc": 0.7, "uauc": 0.6, "ndcg": None, "map": 0.5, "rows": 9, "users": 3, "uauc_ci": [0.5, 0.7]}
     arms = {arm: {"all": values, "cold": values | {"uauc": None, "uauc_ci": None}} for arm in ("mf", "sella")}
