@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import PACKAGED
+from pipeline import PACKAGED, cluster_cli
+from pipeline.options import ConfigFile, Overrides
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,22 +28,19 @@ app = typer.Typer(
 )
 _LATEST_BUNDLE = Path("runs/latest/bundle")
 # By name, since importing their modules takes seconds.
-_FOR_USERS = ("BackboneError", "BundleError", "ConfigError", "DataError", "RunError", "TrackingError")
+_FOR_USERS = (
+    "BackboneError",
+    "BundleError",
+    "ClusterError",
+    "ConfigError",
+    "CronError",
+    "DataError",
+    "RunError",
+    "TrackingError",
+)
 # In a log there is no width to ask for; the table of arms needs about 100.
 _LOG_WIDTH = 120
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        help=f"YAML file, or a packaged one: {', '.join(PACKAGED)}; without it, quickstart.",
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override, as in fuse.learning_rate=1e-4; repeatable."),
-]
 Interactions = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="user_id, item_id, timestamp and rating or label; file, folder or fsspec URI."),
@@ -209,6 +207,9 @@ def _clean_errors() -> Iterator[None]:
     except BrokenPipeError:
         # as in `sella score | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+cluster_cli.register(app)
 
 
 def main() -> None:

@@ -1,0 +1,171 @@
+"""The commands that talk to a cluster."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.options import ConfigFile, Overrides
+
+if TYPE_CHECKING:
+    from pipeline.kfp_client import Cluster
+
+_DEFAULT_SCHEDULE = "sella-rec"
+
+Endpoint = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar=["KF_PIPELINES_ENDPOINT", "KFP_ENDPOINT"],
+        help="Kubeflow Pipelines; without it, the one that the kubeconfig leads to.",
+    ),
+]
+Namespace = Annotated[str | None, typer.Option(metavar="NAME", envvar="KFP_NAMESPACE", help="Whose runs.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TOKEN", envvar="KFP_EXISTING_TOKEN", show_envvar=True, help="Better by the variable: ps shows options."
+    ),
+]
+
+
+def submit(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Show the steps until the run has ended.")] = False,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    token: Token = None,
+) -> None:
+    """Run the pipeline on a cluster, in the image that SELLA_IMAGE names."""
+    from pipeline.cli import _clean_errors, _load
+
+    with _clean_errors():
+        from pipeline import submission
+        from pipeline.kfp_client import connect
+
+        wanted = _load(config, overrides, None, None, None)
+        package = submission.compile_package()
+        cluster = connect(endpoint, namespace, token)
+        version = submission.upload(cluster, package)
+        typer.echo(f"Version {package.version}: {'uploaded' if version.is_new else 'unchanged'}")
+        now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        parameters = submission.arguments(wanted, now)
+        run_id = submission.submit(cluster, version, parameters, f"sella-rec-{now}")
+        typer.echo(f"Run {run_id}: {_link(cluster, run_id)}")
+        if wait:
+            submission.wait(cluster, run_id, typer.echo)
+            typer.echo("Succeeded.")
+
+
+def schedule(
+    cron: Annotated[
+        str | None,
+        typer.Option(metavar="'M H DOM MON DOW'", help="When: '0 3 * * 1' is Mondays at 3:00, UTC as KFP is set up."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="One schedule a name: given again, it is updated.")] = _DEFAULT_SCHEDULE,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete it; its runs go on.")] = False,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    token: Token = None,
+) -> None:
+    """Retrain on a schedule, one run at a time; a missed time is not made up for."""
+    if (cron is None) != delete:
+        raise typer.BadParameter("give either --cron or --delete")
+    from pipeline.cli import _clean_errors
+
+    with _clean_errors():
+        if cron is None:
+            _delete(name, dry_run, endpoint, namespace, token)
+        else:
+            _update(name, cron, config, overrides, dry_run, (endpoint, namespace, token))
+
+
+def status(
+    run_id: Annotated[str | None, typer.Argument(metavar="RUN_ID", help="Only this run, with its steps.")] = None,
+    last: Annotated[int, typer.Option(min=1, max=100, help="How many runs.")] = 5,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    token: Token = None,
+) -> None:
+    """The last runs on the cluster with the newest one's steps, and the schedules."""
+    from pipeline.cli import _clean_errors
+
+    with _clean_errors():
+        from pipeline.kfp_client import connect
+        from pipeline.schedule import schedules
+        from pipeline.submission import get_run, recent_runs
+
+        cluster = connect(endpoint, namespace, token)
+        if run_id:
+            _show_run(cluster, get_run(cluster, run_id).run_id)
+            return
+        runs = recent_runs(cluster, last)
+        for run in runs[1:][::-1]:
+            typer.echo(f"{run.display_name}  {run.run_id}  {(run.state or 'PENDING').lower()}")
+        if runs:
+            _show_run(cluster, runs[0].run_id)
+        else:
+            typer.echo("No runs yet: `sella submit` starts one.")
+        for found in schedules(cluster):
+            cron = found.trigger.cron_schedule.cron if found.trigger and found.trigger.cron_schedule else "no cron"
+            typer.echo(f"Schedule {found.display_name}: {cron} ({found.mode.lower()}d)")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `sella`."""
+    for command in (submit, schedule, status):
+        app.command()(command)
+
+
+def _update(
+    name: str,
+    cron: str,
+    config: ConfigFile,
+    overrides: Overrides,
+    dry_run: bool,
+    connection: tuple[str | None, str | None, str | None],
+) -> None:
+    from pipeline import schedule as schedule_
+    from pipeline import submission
+    from pipeline.cli import _load
+    from pipeline.cron import to_kfp
+    from pipeline.kfp_client import connect
+
+    fields = to_kfp(cron)
+    parameters = submission.arguments(_load(config, overrides, None, None, None), schedule_.SCHEDULED_TIME)
+    wanted = schedule_.Schedule(name, fields, submission.compile_package(), parameters)
+    differences = schedule_.update(connect(*connection), wanted, dry_run)
+    for line in differences:
+        typer.echo(line)
+    done = "would be set" if dry_run else "set"
+    typer.echo(f"Schedule {name}: {done if differences else 'as wanted already'}")
+
+
+def _delete(name: str, dry_run: bool, endpoint: str | None, namespace: str | None, token: str | None) -> None:
+    from pipeline import schedule as schedule_
+    from pipeline.kfp_client import connect
+
+    count = schedule_.delete(connect(endpoint, namespace, token), name, dry_run)
+    done = "would be deleted" if dry_run else "deleted"
+    typer.echo(f"Schedule {name}: {done if count else 'there is none'}")
+
+
+def _show_run(cluster: Cluster, run_id: str) -> None:
+    from pipeline.submission import explain_end, get_run, step_states
+
+    run = get_run(cluster, run_id)
+    typer.echo(f"{run.display_name}  {run.run_id}  {(run.state or 'PENDING').lower()}  {_link(cluster, run_id)}")
+    for step, state in step_states(run).items():
+        typer.echo(f"  {step}: {state.lower()}")
+    if run.state == "FAILED":
+        typer.echo(explain_end(cluster, run))
+
+
+def _link(cluster: Cluster, run_id: str) -> str:
+    return cluster.run_link(run_id) or "(set KF_PIPELINES_UI_ENDPOINT to see its page's address)"

@@ -1,0 +1,201 @@
+"""Puts the DAG onto a cluster: a version of the pipeline, a run of it, and the watch over the run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp_server_api import V2beta1Pipeline, V2beta1PipelineTaskDetail, V2beta1Run
+
+from components.core.config import Config
+from pipeline import STEPS
+from pipeline.compile import compile_pipeline
+from pipeline.dag import NAME
+from pipeline.kfp_client import Cluster, ClusterError, named
+from pipeline.versions import code_version
+
+EXPERIMENT = NAME
+_ENDS = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
+_POLL_SECONDS = 10.0
+# an upgrade of the API server, or a laptop that changes networks
+_PATIENCE_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Package:
+    """The compiled pipeline; `version` names it by its content."""
+
+    content: bytes
+    version: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the pipeline on a cluster."""
+
+    pipeline_id: str
+    id: str
+    is_new: bool
+
+
+def compile_package() -> Package:
+    """Compile the DAG as it is.
+
+    Raises:
+        ClusterError: SELLA_IMAGE does not name the steps' image.
+    """
+    if not os.environ.get("SELLA_IMAGE"):
+        raise ClusterError("SELLA_IMAGE is not set: it names the steps' image, as the cluster pulls it")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "pipeline.yaml"
+        compile_pipeline(file)
+        content = file.read_bytes()
+    return Package(content, f"{NAME}-{hashlib.sha256(content).hexdigest()[:16]}")
+
+
+def upload(cluster: Cluster, package: Package) -> Version:
+    """Make the package a version of the pipeline on the cluster, unless it is one already.
+
+    Raises:
+        ClusterError: as `Cluster.asking`.
+    """
+    with cluster.asking():
+        pipeline_id = _pipeline_id(cluster)
+        known = cluster.api.list_pipeline_versions(pipeline_id, filter=named(package.version)).pipeline_versions
+        if known:
+            return Version(pipeline_id, known[0].pipeline_version_id, is_new=False)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "pipeline.yaml"
+            file.write_bytes(package.content)
+            made = cluster.api.upload_pipeline_version(str(file), package.version, pipeline_id=pipeline_id)
+    return Version(pipeline_id, made.pipeline_version_id, is_new=True)
+
+
+def arguments(config: Config, data_version: str) -> dict[str, str]:
+    """The pipeline's parameters; what the data is like is not known here, so its version is the caller's."""
+    return {"config": config.to_json(), "code_version": code_version(), "data_version": data_version}
+
+
+def submit(cluster: Cluster, version: Version, parameters: dict[str, str], name: str) -> str:
+    """Start a run, and return its id.
+
+    Raises:
+        ClusterError: as `Cluster.asking`.
+    """
+    with cluster.asking():
+        started = cluster.api.run_pipeline(
+            experiment_id(cluster),
+            name,
+            params=parameters,
+            pipeline_id=version.pipeline_id,
+            version_id=version.id,
+        )
+    return started.run_id
+
+
+def experiment_id(cluster: Cluster) -> str:
+    """The id of the experiment that holds all runs; it is made if need be."""
+    return cluster.api.create_experiment(EXPERIMENT, namespace=cluster.namespace).experiment_id
+
+
+def recent_runs(cluster: Cluster, count: int) -> list[V2beta1Run]:
+    """The latest runs, newest first.
+
+    Raises:
+        ClusterError: as `Cluster.asking`.
+    """
+    with cluster.asking():
+        found = cluster.api.list_experiments(namespace=cluster.namespace, filter=named(EXPERIMENT)).experiments
+        if not found:
+            return []
+        listed = cluster.api.list_runs(experiment_id=found[0].experiment_id, page_size=count, sort_by="created_at desc")
+    return listed.runs or []
+
+
+def get_run(cluster: Cluster, run_id: str) -> V2beta1Run:
+    """A run as it is now.
+
+    Raises:
+        ClusterError: as `Cluster.asking`.
+    """
+    with cluster.asking():
+        return cluster.api.get_run(run_id)
+
+
+def wait(cluster: Cluster, run_id: str, tell: Callable[[str], Any], poll: float = _POLL_SECONDS) -> V2beta1Run:
+    """Follow a run to its end; `tell` gets a line whenever a step changes its state.
+
+    Args:
+        poll: seconds between two looks.
+
+    Raises:
+        ClusterError: the run failed, with each failed step's message; or the API was away for ten minutes.
+    """
+    told: dict[str, str] = {}
+    answered = time.monotonic()
+    while True:
+        try:
+            run = get_run(cluster, run_id)
+            answered = time.monotonic()
+        except ClusterError as error:
+            if not error.passing or time.monotonic() - answered > _PATIENCE_SECONDS:
+                raise ClusterError(f"{error}\nthe run goes on: `sella status {run_id}` shows it") from error
+        else:
+            now = step_states(run)
+            for step in (step for step in now if now[step] != told.get(step)):
+                tell(f"{step}: {now[step].lower()}")
+            told = now
+            if run.state in _ENDS:
+                break
+        time.sleep(poll)
+    if run.state != "SUCCEEDED":
+        raise ClusterError(explain_end(cluster, run))
+    return run
+
+
+def step_states(run: V2beta1Run) -> dict[str, str]:
+    """The state of each step that has begun, in the DAG's order."""
+    states = {task.display_name: task.state for task in _tasks(run) if task.state}
+    return {step: states[step] for step in STEPS if step in states}
+
+
+def explain_end(cluster: Cluster, run: V2beta1Run) -> str:
+    """Why a run did not succeed: every failed step with its message and its pod."""
+    failed = [task for task in _tasks(run) if task.display_name in STEPS and task.state == "FAILED"]
+    parts = [f"Run {run.run_id} ended as {run.state.lower()}."]
+    for task in failed:
+        below = _below(run, task)
+        messages = dict.fromkeys(found.error.message for found in below if found.error and found.error.message)
+        pods = dict.fromkeys(found.pod_name for found in below if found.pod_name)
+        space = f"-n {cluster.namespace} " if cluster.namespace else ""
+        parts.append(f"Step {task.display_name} failed: {'; '.join(messages) or 'the API does not say why'}")
+        parts += [f"  its log: kubectl logs {space}{pod} -c main" for pod in pods]
+    if not failed and run.error and run.error.message:
+        parts.append(run.error.message)
+    return "\n".join(parts)
+
+
+def _tasks(run: V2beta1Run) -> list[V2beta1PipelineTaskDetail]:
+    details = run.run_details.task_details if run.run_details else None
+    return sorted(details or [], key=lambda task: str(task.create_time or ""))
+
+
+def _below(run: V2beta1Run, task: V2beta1PipelineTaskDetail) -> list[V2beta1PipelineTaskDetail]:
+    """A task and the pods' tasks under it."""
+    children = [child for child in _tasks(run) if child.parent_task_id == task.task_id and child.task_id]
+    return [task, *(found for child in children for found in _below(run, child))]
+
+
+def _pipeline_id(cluster: Cluster) -> str:
+    known = cluster.api.list_pipelines(filter=named(NAME), namespace=cluster.namespace).pipelines
+    if known:
+        return known[0].pipeline_id
+    # kfp's own upload_pipeline would name the first version after the pipeline
+    wanted = V2beta1Pipeline(display_name=NAME, name=NAME, namespace=cluster.namespace)
+    return cluster.api._pipelines_api.pipeline_service_create_pipeline(wanted).pipeline_id
