@@ -35,10 +35,11 @@ class _Field:
             if match["last"]:
                 raise CronError(f"cron field {self.name}, '{text}': a range needs two values")
             first, last = self.low, self.high
+        elif match["step"] and not match["last"]:
+            raise CronError(f"cron field {self.name}, '{text}': a step needs * or a range before it")
         else:
             first = self._number(match["first"], text)
-            # 5/15 means from 5 on, every 15
-            last = self._number(match["last"], text) if match["last"] else self.high if match["step"] else first
+            last = self._number(match["last"] or match["first"], text)
         if first > last or step == 0:
             raise CronError(f"cron field {self.name}, '{text}': '{part}' is empty")
         return set(range(first, last + 1, step))
@@ -65,8 +66,7 @@ _FIELDS = (
 def to_kfp(expression: str) -> str:
     """Translate five fields (minute, hour, day of month, month, day of week) to KFP's six, seconds first.
 
-    KFP knows Sunday as 0 only; names become numbers. An expression of two names differs from one of two numbers
-    nowhere, so that equal schedules are equal texts.
+    KFP knows Sunday as 0 only. Names, ranges and steps become lists of numbers: equal schedules are equal texts.
 
     Raises:
         CronError: not five fields, a value out of its range, or a day that no month has.
@@ -81,9 +81,12 @@ def to_kfp(expression: str) -> str:
     if texts[4] == "*" and min(days) > max(_DAYS_OF_MONTH[month - 1] for month in months):
         raise CronError(f"cron '{expression}' never fires: no month of those has such a day")
     values[4] = {day % 7 for day in values[4]}
-    # a leading * decides whether the two kinds of days are both to hold, so it stays
-    translated = [
-        text if text.startswith("*") else ",".join(map(str, sorted(found)))
-        for text, found in zip(texts, values, strict=True)
-    ]
-    return " ".join(["0", *translated])
+    return " ".join(["0", *(_translated(text, found) for text, found in zip(texts, values, strict=True))])
+
+
+def _translated(text: str, values: set[int]) -> str:
+    first = text.split(",")[0]
+    # a leading * decides whether days of the month and of the week are both to hold, so it stays
+    stars = [first] if first.startswith("*") else []
+    numbers = [] if stars == [text] else [str(value) for value in sorted(values)]
+    return ",".join(stars + numbers)

@@ -38,7 +38,10 @@ class ClusterError(RuntimeError):
 class _Client(kfp.Client):
     def get_kfp_healthz(self, sleep_duration: int = 0) -> V2beta1GetHealthzResponse:
         """Ask once: kfp asks five times, with a traceback for each, before it says that a token is wrong."""
-        return self._healthz_api.healthz_service_get_healthz(_request_timeout=_TIMEOUT)
+        health, _, headers = self._healthz_api.healthz_service_get_healthz_with_http_info(_request_timeout=_TIMEOUT)
+        if "json" not in headers.get("Content-Type", ""):
+            raise ClusterError("the endpoint answers, but not as Kubeflow Pipelines does; a log-in page? give --token")
+        return health
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,7 @@ def connect(endpoint: str | None = None, namespace: str | None = None, token: st
     shown = endpoint or "the API behind the kubeconfig"
     with _clear_errors(shown):
         api = _Client(host=endpoint, existing_token=token)
-        health = api.get_kfp_healthz()
-    if health.commit_sha is None and health.tag_name is None and health.multi_user is None:
-        raise ClusterError(f"{shown} answers, but not as Kubeflow Pipelines does; a log-in page? give --token")
+        api.get_kfp_healthz()
     ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT") or endpoint
     return Cluster(api, shown, namespace or api.get_user_namespace() or None, ui.rstrip("/") if ui else None)
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipeline.cli import app
+from tests.pipeline.kfp_server import State, serve
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[State]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SELLA_IMAGE", "sella-rec:1")
+    with serve() as (endpoint, state):
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", endpoint)
+        yield state
+
+
+def _sella(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_submit_uploads_once_and_prints_where_the_run_is(server):
+    first = _sella("submit", "--set", "seed=7")
+    assert first.exit_code == 0, first.output
+    (run,) = server.all("runs")
+    assert "uploaded" in first.stdout
+    assert f"/#/runs/details/{run.run_id}" in first.stdout
+    assert '"seed":7' in run.runtime_config.parameters["config"].replace(" ", "")
+    assert "unchanged" in _sella("submit").stdout
+    assert len(server.uploads) == 1
+
+
+def test_submit_waits_for_the_end_and_fails_with_the_run(server):
+    server.on_read = lambda run: setattr(run, "state", "SUCCEEDED")
+    assert _sella("submit", "--wait").stdout.endswith("Succeeded.\n")
+    server.on_read = lambda run: setattr(run, "state", "FAILED")
+    failed = _sella("submit", "--wait")
+    assert failed.exit_code == 1
+    assert "ended as failed" in failed.stderr
+
+
+def test_submit_without_an_image_asks_nothing_of_the_cluster(server, monkeypatch):
+    monkeypatch.delenv("SELLA_IMAGE")
+    refused = _sella("submit")
+    assert refused.exit_code == 1
+    assert "SELLA_IMAGE" in refused.stderr
+    assert server.requests == []
+
+
+def test_a_schedule_is_made_kept_and_deleted(server):
+    weekly = ("schedule", "--cron", "0 3 * * mon", "--name", "weekly")
+    assert "would be set" in _sella(*weekly, "--dry-run").stdout
+    assert server.writes() == []
+    made = _sella(*weekly)
+    assert "+ cron: 0 0 3 * * 1\n" in made.stdout
+    assert made.stdout.endswith("Schedule weekly: set\n")
+    assert _sella(*weekly).stdout == "Schedule weekly: as wanted already\n"
+    assert "Schedule weekly: 0 0 3 * * 1 (enabled)\n" in _sella("status").stdout
+    assert _sella("schedule", "--delete", "--name", "weekly").stdout == "Schedule weekly: deleted\n"
+    assert _sella("schedule", "--delete", "--name", "weekly").stdout == "Schedule weekly: there is none\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["schedule"], 2, "either --cron or"),
+        (["schedule", "--cron", "0 3 * * 1", "--delete"], 2, "either --cron or"),
+        (["schedule", "--cron", "0 3 * *"], 1, "4 fields, not 5"),
+        (["submit", "--set", "fuse.lerning_rate=1"], 1, "did you mean 'learning_rate'?"),
+        (["status", "missing"], 1, "answered 404: runs missing not found"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_message(server, arguments, code, message):
+    told = _sella(*arguments)
+    assert told.exit_code == code
+    assert message in told.stderr
+    assert "Traceback" not in told.output
+
+
+def test_status_shows_the_newest_runs_steps_last(server):
+    assert "No runs yet" in _sella("status").stdout
+    for _ in range(2):
+        _sella("submit")
+    older, newer = (run.run_id for run in server.all("runs"))
+    shown = _sella("status").stdout
+    assert shown.index(older) < shown.index(newer)
+    assert newer not in _sella("status", older).stdout
