@@ -10,7 +10,7 @@ from typing import Any
 from kfp_server_api import V2beta1RecurringRun
 
 from pipeline.kfp_client import Cluster, ClusterError, named
-from pipeline.submission import Package, experiment_id, upload
+from pipeline.submission import EXPERIMENT, Package, Version, experiment_id, upload
 
 # KFP puts the time in when it starts a run; as data_version it makes every scheduled run read its data anew.
 SCHEDULED_TIME = "[[ScheduledTime]]"
@@ -64,17 +64,7 @@ def update(cluster: Cluster, wanted: Schedule, dry_run: bool = False) -> list[st
             experiment = experiment_id(cluster)
             _delete(cluster, present)
         try:
-            with cluster.asking():
-                cluster.api.create_recurring_run(
-                    experiment,
-                    wanted.name,
-                    cron_expression=wanted.cron,
-                    max_concurrency=1,
-                    no_catchup=True,
-                    params=wanted.parameters,
-                    pipeline_id=version.pipeline_id,
-                    version_id=version.id,
-                )
+            _create(cluster, wanted, version, experiment)
         except ClusterError as error:
             gone = "\nthe earlier one is deleted: run the command again" if present else ""
             raise ClusterError(f"schedule {wanted.name} could not be made: {error}{gone}") from error
@@ -109,8 +99,6 @@ def schedules(cluster: Cluster) -> list[V2beta1RecurringRun]:
 
 def _present(cluster: Cluster, name: str | None) -> Iterator[V2beta1RecurringRun]:
     """Schedules in this pipeline's experiment, of a name where one is given: another pipeline's are left alone."""
-    from pipeline.submission import EXPERIMENT
-
     experiments = cluster.api.list_experiments(namespace=cluster.namespace, filter=named(EXPERIMENT)).experiments
     token = ""
     while experiments:
@@ -124,6 +112,20 @@ def _present(cluster: Cluster, name: str | None) -> Iterator[V2beta1RecurringRun
         token = page.next_page_token
         if not token:
             return
+
+
+def _create(cluster: Cluster, wanted: Schedule, version: Version, experiment: str) -> None:
+    with cluster.asking():
+        cluster.api.create_recurring_run(
+            experiment,
+            wanted.name,
+            cron_expression=wanted.cron,
+            max_concurrency=1,
+            no_catchup=True,
+            params=wanted.parameters,
+            pipeline_id=version.pipeline_id,
+            version_id=version.id,
+        )
 
 
 def _delete(cluster: Cluster, present: list[V2beta1RecurringRun]) -> None:

@@ -147,16 +147,19 @@ def wait(cluster: Cluster, run_id: str, tell: Callable[[str], Any], poll: float 
             if not error.passing or time.monotonic() - answered > _PATIENCE_SECONDS:
                 raise ClusterError(f"{error}\nthe run goes on: `sella status {run_id}` shows it") from error
         else:
-            now = step_states(run)
-            for step in (step for step in now if now[step] != told.get(step)):
-                tell(f"{step}: {now[step].lower()}")
-            told = now
+            told = _tell_changes(told, step_states(run), tell)
             if run.state in _ENDS:
                 break
         time.sleep(poll)
     if run.state != "SUCCEEDED":
         raise ClusterError(explain_end(cluster, run))
     return run
+
+
+def _tell_changes(told: dict[str, str], now: dict[str, str], tell: Callable[[str], Any]) -> dict[str, str]:
+    for step in (step for step in now if now[step] != told.get(step)):
+        tell(f"{step}: {now[step].lower()}")
+    return now
 
 
 def step_states(run: V2beta1Run) -> dict[str, str]:

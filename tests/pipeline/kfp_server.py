@@ -30,7 +30,13 @@ _IDS = {
     "runs": "run_id",
     "recurringruns": "recurring_run_id",
 }
-_LISTS = {"versions": "pipeline_versions", "recurringruns": "recurring_runs"}
+_LISTS = {
+    "experiments": (models.V2beta1ListExperimentsResponse, "experiments"),
+    "pipelines": (models.V2beta1ListPipelinesResponse, "pipelines"),
+    "versions": (models.V2beta1ListPipelineVersionsResponse, "pipeline_versions"),
+    "runs": (models.V2beta1ListRunsResponse, "runs"),
+    "recurringruns": (models.V2beta1ListRecurringRunsResponse, "recurring_runs"),
+}
 
 
 @dataclass
@@ -172,14 +178,15 @@ class _Handler(BaseHTTPRequestHandler):
         version = models.V2beta1PipelineVersion(pipeline_id=query["pipelineid"], display_name=query["name"])
         return self.state.keep("versions", version)
 
-    def _list(self, kind: str, query: dict[str, Any]) -> dict[str, Any]:
+    def _list(self, kind: str, query: dict[str, Any]) -> Any:
         found = [each for each in self.state.all(kind) if _matches(each, query)]
         if query.get("sort_by") == "created_at desc":
             found.reverse()
         first = int(query.get("page_token", 0))
         last = first + min(int(query.get("page_size", 10)), self.state.page_size)
-        token = {"next_page_token": str(last)} if last < len(found) else {}
-        return {_LISTS.get(kind, kind): found[first:last], "total_size": len(found), **token}
+        token = str(last) if last < len(found) else None
+        model, name = _LISTS[kind]
+        return model(**{name: found[first:last], "total_size": len(found), "next_page_token": token})
 
 
 def _matches(each: Any, query: dict[str, Any]) -> bool:

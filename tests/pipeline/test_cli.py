@@ -22,7 +22,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["compile"], ["data"], ["score"], ["recommend"]])
+_COMMANDS = ("run", "compile", "data", "score", "recommend", "submit", "schedule", "status")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in _COMMANDS)])
 def test_every_command_has_help(command):
     shown = runner.invoke(app, [*command, "--help"])
     assert shown.exit_code == 0
