@@ -29,17 +29,30 @@ Token = Annotated[
         metavar="TOKEN", envvar="KFP_EXISTING_TOKEN", show_envvar=True, help="Better by the variable: ps shows options."
     ),
 ]
+Image = Annotated[
+    str | None, typer.Option(metavar="NAME", envvar="SELLA_IMAGE", help="The steps' image, as the cluster pulls it.")
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter",
+        metavar="NAME=VALUE",
+        help="Of the pipeline, as accelerators=2 or llm_memory=64Gi; repeatable.",
+    ),
+]
 
 
 def submit(
     config: ConfigFile = None,
     overrides: Overrides = None,
+    image: Image = None,
+    parameters: Parameters = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show the steps until the run has ended.")] = False,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
     token: Token = None,
 ) -> None:
-    """Run the pipeline on a cluster, in the image that SELLA_IMAGE names."""
+    """Run the pipeline on a cluster."""
     from pipeline.cli import _clean_errors, _load
 
     with _clean_errors():
@@ -48,12 +61,12 @@ def submit(
 
         wanted = _load(config, overrides, None, None, None)
         package = submission.compile_package()
+        now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        values = submission.arguments(wanted, package, now, _given(image, parameters))
         cluster = connect(endpoint, namespace, token)
         version = submission.upload(cluster, package)
         typer.echo(f"Version {package.version}: {'uploaded' if version.is_new else 'unchanged'}")
-        now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        parameters = submission.arguments(wanted, now)
-        run_id = submission.submit(cluster, version, parameters, f"sella-rec-{now}")
+        run_id = submission.submit(cluster, version, values, f"sella-rec-{now}")
         typer.echo(f"Run {run_id}: {_link(cluster, run_id)}")
         if wait:
             submission.wait(cluster, run_id, typer.echo)
@@ -68,13 +81,15 @@ def schedule(
     name: Annotated[str, typer.Option(help="One schedule a name: given again, it is updated.")] = _DEFAULT_SCHEDULE,
     config: ConfigFile = None,
     overrides: Overrides = None,
+    image: Image = None,
+    parameters: Parameters = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete it; its runs go on.")] = False,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
     token: Token = None,
 ) -> None:
-    """Retrain on a schedule, one run at a time; a missed time is not made up for."""
+    """Retrain on a schedule, on the data up to the scheduled time; one run at a time, and missed ones stay missed."""
     if (cron is None) != delete:
         raise typer.BadParameter("give either --cron or --delete")
     from pipeline.cli import _clean_errors
@@ -83,7 +98,8 @@ def schedule(
         if cron is None:
             _delete(name, dry_run, endpoint, namespace, token)
         else:
-            _update(name, cron, config, overrides, dry_run, (endpoint, namespace, token))
+            given = _given(image, parameters)
+            _update(name, cron, config, overrides, given, dry_run, (endpoint, namespace, token))
 
 
 def status(
@@ -128,6 +144,7 @@ def _update(
     cron: str,
     config: ConfigFile,
     overrides: Overrides,
+    given: list[str],
     dry_run: bool,
     connection: tuple[str | None, str | None, str | None],
 ) -> None:
@@ -138,13 +155,19 @@ def _update(
     from pipeline.kfp_client import connect
 
     fields = to_kfp(cron)
-    parameters = submission.arguments(_load(config, overrides, None, None, None), schedule_.SCHEDULED_TIME)
-    wanted = schedule_.Schedule(name, fields, submission.compile_package(), parameters)
+    package = submission.compile_package()
+    time = schedule_.SCHEDULED_TIME
+    parameters = submission.arguments(_load(config, overrides, None, None, None), package, time, given, time)
+    wanted = schedule_.Schedule(name, fields, package, parameters)
     differences = schedule_.update(connect(*connection), wanted, dry_run)
     for line in differences:
         typer.echo(line)
     done = "would be set" if dry_run else "set"
     typer.echo(f"Schedule {name}: {done if differences else 'as wanted already'}")
+
+
+def _given(image: str | None, parameters: list[str] | None) -> list[str]:
+    return [*([f"image={image}"] if image else []), *(parameters or [])]
 
 
 def _delete(name: str, dry_run: bool, endpoint: str | None, namespace: str | None, token: str | None) -> None:

@@ -14,11 +14,11 @@ from kfp import dsl, kubernetes
 
 from components.core.mlflow_runs import SERVER_VARIABLES
 
-MODEL_CACHE_CLAIM = "sella-model-cache"
-CHECKPOINTS_CLAIM = "sella-checkpoints"
-HUGGING_FACE_SECRET = "sella-hugging-face"  # key: token
-OBJECT_STORE_SECRET = "sella-object-store"  # keys: AWS_ACCESS_KEY_ID and so on, see below
-MLFLOW_SECRET = "sella-mlflow"  # keys: MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD
+MODEL_CACHE_CLAIM = "sella-rec-models"
+CHECKPOINTS_CLAIM = "sella-rec-checkpoints"
+HUGGING_FACE_SECRET = "sella-rec-huggingface"  # key: HF_TOKEN
+OBJECT_STORE_SECRET = "sella-rec-object-store"  # keys: AWS_ACCESS_KEY_ID and so on, see below
+MLFLOW_SECRET = "kfp-mlflow-credentials"  # keys: as SERVER_VARIABLES
 
 _CACHE, _CHECKPOINTS = "/cache", "/checkpoints"
 # Paths of the mounts above, for the LLM steps. Not set on a laptop, where `sella run` has its own.
@@ -101,7 +101,7 @@ class Cluster:
 
 def _with_hugging_face_token(task: dsl.PipelineTask) -> None:
     # optional, as every Secret here: public models and data need none
-    kubernetes.use_secret_as_env(task, HUGGING_FACE_SECRET, {"token": "HF_TOKEN"}, optional=True)
+    kubernetes.use_secret_as_env(task, HUGGING_FACE_SECRET, {"HF_TOKEN": "HF_TOKEN"}, optional=True)
 
 
 def pipeline_config() -> dsl.PipelineConfig:
@@ -117,6 +117,8 @@ def _labels(step: str, group: str) -> dict[str, str]:
     """What cost reports group pods by."""
     return {
         "app.kubernetes.io/name": "sella-rec",
+        # the manifests' network policies select by it
+        "app.kubernetes.io/part-of": "sella-rec",
         "app.kubernetes.io/component": step,
         "sella-rec/resources": group,
     }

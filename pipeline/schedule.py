@@ -12,8 +12,9 @@ from kfp_server_api import V2beta1RecurringRun
 from pipeline.kfp_client import Cluster, ClusterError, named
 from pipeline.submission import EXPERIMENT, Package, Version, experiment_id, upload
 
-# KFP puts the time in when it starts a run; as data_version it makes every scheduled run read its data anew.
-SCHEDULED_TIME = "[[ScheduledTime]]"
+# KFP puts the time in when it starts a run, UTC in this layout (Go's). As window_until it ends the data that are read,
+# as data_version it makes every scheduled run read them anew.
+SCHEDULED_TIME = "[[ScheduledTime.2006-01-02T15:04:05Z]]"
 _PAGE = 100
 _ENABLED = "ENABLE"
 
@@ -32,7 +33,7 @@ class Schedule:
     name: str
     cron: str
     package: Package
-    parameters: dict[str, str]
+    parameters: dict[str, Any]
 
     def settings(self) -> dict[str, str]:
         """Everything that two schedules can differ in, by a name for people."""

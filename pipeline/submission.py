@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
-import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kfp_server_api import V2beta1Pipeline, V2beta1PipelineTaskDetail, V2beta1Run
 
 from components.core.config import Config
@@ -45,13 +46,7 @@ class Version:
 
 
 def compile_package() -> Package:
-    """Compile the DAG as it is.
-
-    Raises:
-        ClusterError: SELLA_IMAGE does not name the steps' image.
-    """
-    if not os.environ.get("SELLA_IMAGE"):
-        raise ClusterError("SELLA_IMAGE is not set: it names the steps' image, as the cluster pulls it")
+    """Compile the DAG as it is."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pipeline.yaml"
         compile_pipeline(file)
@@ -77,12 +72,53 @@ def upload(cluster: Cluster, package: Package) -> Version:
     return Version(pipeline_id, made.pipeline_version_id, is_new=True)
 
 
-def arguments(config: Config, data_version: str) -> dict[str, str]:
-    """The pipeline's parameters; what the data is like is not known here, so its version is the caller's."""
-    return {"config": config.to_json(), "code_version": code_version(), "data_version": data_version}
+def arguments(
+    config: Config, package: Package, data_version: str, given: Sequence[str] = (), window_until: str = ""
+) -> dict[str, Any]:
+    """The pipeline's parameters; what the data is like is not known here, so its version is the caller's.
+
+    Args:
+        given: NAME=VALUE of further parameters, the image among them; a list or a mapping as YAML.
+        window_until: end of the data to read, ISO 8601; empty: all.
+
+    Raises:
+        ClusterError: an unknown parameter, a value that is not of its type, or no image.
+    """
+    types = _parameter_types(package)
+    values: dict[str, Any] = {"config": config.to_json(), "code_version": code_version(), "data_version": data_version}
+    values["window_until"] = window_until
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in types:
+            near = difflib.get_close_matches(name, types, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(types)}"
+            raise ClusterError(f"--parameter {text}: write NAME=VALUE with a parameter of the pipeline{hint}")
+        values[name] = _typed(name, value, types[name])
+    if not values.get("image"):
+        raise ClusterError("no image: --image or SELLA_IMAGE names the steps' image, as the cluster pulls it")
+    return values
 
 
-def submit(cluster: Cluster, version: Version, parameters: dict[str, str], name: str) -> str:
+def _parameter_types(package: Package) -> dict[str, str]:
+    specification = next(iter(yaml.safe_load_all(package.content)))
+    parameters = specification["root"]["inputDefinitions"]["parameters"]
+    return {name: definition["parameterType"] for name, definition in parameters.items()}
+
+
+def _typed(name: str, text: str, kind: str) -> Any:
+    expected = {"LIST": list, "STRUCT": dict}.get(kind)
+    if expected is None:
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ClusterError(f"--parameter {name}={text}: {error}") from error
+    if not isinstance(value, expected):
+        raise ClusterError(f"--parameter {name}={text}: expected a {expected.__name__}, as YAML or JSON")
+    return value
+
+
+def submit(cluster: Cluster, version: Version, parameters: dict[str, Any], name: str) -> str:
     """Start a run, and return its id.
 
     Raises:

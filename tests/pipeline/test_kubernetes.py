@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from components.core.mlflow_runs import SERVER_VARIABLES
 from pipeline import STEPS
+from pipeline.kubernetes import (
+    CHECKPOINTS_CLAIM,
+    HUGGING_FACE_SECRET,
+    MLFLOW_SECRET,
+    MODEL_CACHE_CLAIM,
+    OBJECT_STORE_SECRET,
+)
 
 LLM_STEPS = {"tune-llm", "distill-items", "fuse", "evaluate"}
 COLLAB_STEPS = {"train-collab", "align-collab"}
@@ -90,7 +99,7 @@ def test_the_llm_steps_are_placed_and_given_shared_memory_models_and_checkpoints
         (shared,) = pods[step]["emptyDirMounts"]
         assert (shared["mountPath"], shared["medium"]) == ("/dev/shm", "Memory")
         mounts = {mount["constant"]: mount["mountPath"] for mount in pods[step]["pvcMount"]}
-        assert mounts == {"sella-model-cache": "/cache", "sella-checkpoints": "/checkpoints"}
+        assert mounts == {"sella-rec-models": "/cache", "sella-rec-checkpoints": "/checkpoints"}
         environment = {entry["name"]: entry["value"] for entry in containers[step]["env"]}
         assert environment == {
             "HF_HOME": "/cache/huggingface",
@@ -104,11 +113,11 @@ def test_credentials_come_from_secrets_that_may_be_missing_and_go_only_where_the
         assert all(entry["optional"] for entry in pods[step]["secretAsEnv"])
         given = secrets(pods[step])
         # under another name, so that a server which Kubeflow's plug-in injects goes before it
-        assert given["sella-mlflow"]["SELLA_MLFLOW_TRACKING_URI"] == "MLFLOW_TRACKING_URI"
-        assert ("sella-hugging-face" in given) == (step in LLM_STEPS | {"prepare-data"})
-        assert ("sella-object-store" in given) == (step == "prepare-data")
-    assert secrets(pods["tune-llm"])["sella-hugging-face"] == {"HF_TOKEN": "token"}
-    assert "AWS_SECRET_ACCESS_KEY" in secrets(pods["prepare-data"])["sella-object-store"]
+        assert given["kfp-mlflow-credentials"]["SELLA_MLFLOW_TRACKING_URI"] == "MLFLOW_TRACKING_URI"
+        assert ("sella-rec-huggingface" in given) == (step in LLM_STEPS | {"prepare-data"})
+        assert ("sella-rec-object-store" in given) == (step == "prepare-data")
+    assert secrets(pods["tune-llm"])["sella-rec-huggingface"] == {"HF_TOKEN": "HF_TOKEN"}
+    assert "AWS_SECRET_ACCESS_KEY" in secrets(pods["prepare-data"])["sella-rec-object-store"]
 
 
 def test_steps_and_runs_end_in_time_and_are_cleared_away(documents, pods):
@@ -153,3 +162,20 @@ def test_every_parameter_that_a_step_refers_to_reaches_its_group(documents):
         referred = {p.get("componentInputParameter") for p in task["inputs"]["parameters"].values()} - {None}
         assert referred <= known
         assert referred <= passed
+
+
+def test_the_manifests_make_what_the_steps_name():
+    folder = Path(__file__).parents[2] / "manifests"
+    storage = yaml.safe_load_all((folder / "base" / "pipelines" / "storage.yaml").read_text())
+    assert {claim["metadata"]["name"] for claim in storage} == {MODEL_CACHE_CLAIM, CHECKPOINTS_CLAIM}
+    overlay = folder / "overlays" / "external"
+    made = yaml.safe_load((overlay / "kustomization.yaml").read_text())["secretGenerator"]
+    secrets = {secret["name"]: overlay / secret["envs"][0] for secret in made if secret["namespace"] == "kubeflow"}
+    assert set(secrets) == {HUGGING_FACE_SECRET, OBJECT_STORE_SECRET, MLFLOW_SECRET}
+    keys = {
+        name: set(re.findall(r"(?m)^(\w+)=", file.with_suffix(".env.example").read_text()))
+        for name, file in secrets.items()
+    }
+    assert keys[MLFLOW_SECRET] == set(SERVER_VARIABLES)
+    assert keys[HUGGING_FACE_SECRET] == {"HF_TOKEN"}
+    assert keys[OBJECT_STORE_SECRET] >= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}

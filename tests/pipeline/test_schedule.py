@@ -9,7 +9,7 @@ from components.core.config import Config
 from pipeline.cron import CronError, to_kfp
 from pipeline.kfp_client import Cluster, ClusterError, connect
 from pipeline.schedule import SCHEDULED_TIME, Schedule, delete, schedules, update
-from pipeline.submission import Package, arguments
+from pipeline.submission import Package, arguments, compile_package
 from tests.pipeline.kfp_server import State, serve
 
 
@@ -22,7 +22,8 @@ def server() -> Iterator[tuple[Cluster, State]]:
 
 @pytest.fixture
 def wanted(tiny_config: Config) -> Schedule:
-    return Schedule("weekly", "0 0 3 * * 1", Package(b"a: 1\n", "v-1"), arguments(tiny_config, SCHEDULED_TIME))
+    values = arguments(tiny_config, compile_package(), SCHEDULED_TIME, ["image=i:1"], SCHEDULED_TIME)
+    return Schedule("weekly", "0 0 3 * * 1", Package(b"a: 1\n", "v-1"), values)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,8 @@ def test_a_schedule_is_made_with_no_catch_up_and_one_run_at_a_time(server, wante
     assert made.trigger.cron_schedule.cron == "0 0 3 * * 1"
     assert (made.no_catchup, made.max_concurrency, made.mode) == (True, "1", "ENABLE")
     assert made.runtime_config.parameters == wanted.parameters
-    assert made.runtime_config.parameters["data_version"] == "[[ScheduledTime]]"
+    for name in ("data_version", "window_until"):
+        assert made.runtime_config.parameters[name] == "[[ScheduledTime.2006-01-02T15:04:05Z]]"
     assert state.uploads == {"v-1": b"a: 1\n"}
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import kfp_server_api as models
 import pytest
-import yaml
 
 from components.core.config import Config
 from pipeline import submission
@@ -17,6 +16,10 @@ from pipeline.versions import code_version
 from tests.pipeline.kfp_server import State, serve
 
 ONE = Package(b"a: 1\n", "v-1")
+
+
+def _values(config: Config) -> dict[str, object]:
+    return arguments(config, compile_package(), "now", ["image=i:1"])
 
 
 @pytest.fixture
@@ -42,17 +45,10 @@ def _show(run: models.V2beta1Run, state: str, *tasks: models.V2beta1PipelineTask
 @pytest.fixture
 def run_id(server: tuple[Cluster, State], tiny_config: Config) -> str:
     cluster, _ = server
-    return submit(cluster, upload(cluster, ONE), arguments(tiny_config, "now"), "first")
-
-
-def test_the_package_needs_an_image(monkeypatch):
-    monkeypatch.delenv("SELLA_IMAGE", raising=False)
-    with pytest.raises(ClusterError, match="SELLA_IMAGE is not set"):
-        compile_package()
+    return submit(cluster, upload(cluster, ONE), _values(tiny_config), "first")
 
 
 def test_the_package_is_the_compiled_pipeline_and_its_name_follows_its_content(monkeypatch):
-    monkeypatch.setenv("SELLA_IMAGE", "sella-rec:1")
     package = compile_package()
     assert package.content == (Path(__file__).parents[2] / "pipeline.yaml").read_bytes()
     assert package == compile_package()
@@ -62,12 +58,35 @@ def test_the_package_is_the_compiled_pipeline_and_its_name_follows_its_content(m
     assert other.version.startswith("sella-rec-")
 
 
-def test_the_parameters_are_those_of_the_pipeline(tiny_config):
-    specification = next(yaml.safe_load_all((Path(__file__).parents[2] / "pipeline.yaml").read_text()))
-    given = arguments(tiny_config, "now")
-    assert set(given) == set(specification["root"]["inputDefinitions"]["parameters"])
-    assert Config.from_json(given["config"]) == tiny_config
-    assert (given["code_version"], given["data_version"]) == (code_version(), "now")
+def test_the_parameters_are_those_of_the_pipeline_with_their_types(tiny_config):
+    tolerations = '[{"key": "spot", "operator": "Exists"}]'
+    more = ["image=i:1", "accelerators=2", f"tolerations={tolerations}", "node_selector={pool: gpu}"]
+    given = arguments(tiny_config, compile_package(), "now", more, "2026-01-01T00:00:00Z")
+    assert Config.from_json(given.pop("config")) == tiny_config
+    assert given == {
+        "image": "i:1",
+        "code_version": code_version(),
+        "data_version": "now",
+        "window_until": "2026-01-01T00:00:00Z",
+        "accelerators": "2",
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "node_selector": {"pool": "gpu"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "no image: --image or SELLA_IMAGE"),
+        (["image=i", "accelerator=2"], "did you mean 'accelerator_type'|did you mean 'accelerators'"),
+        (["image=i", "accelerators"], "write NAME=VALUE"),
+        (["image=i", "tolerations={a: 1}"], "expected a list"),
+        (["image=i", "node_selector={a"], "--parameter node_selector={a: "),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused(tiny_config, given, message):
+    with pytest.raises(ClusterError, match=message):
+        arguments(tiny_config, compile_package(), "now", given)
 
 
 def test_a_version_is_uploaded_only_when_its_content_is_new(server):
@@ -86,7 +105,7 @@ def test_a_version_is_uploaded_only_when_its_content_is_new(server):
 def test_a_run_is_of_the_version_with_the_parameters_in_the_one_experiment(server, tiny_config):
     cluster, state = server
     version = upload(cluster, ONE)
-    parameters = arguments(tiny_config, "now")
+    parameters = _values(tiny_config)
     started = [submit(cluster, version, parameters, name) for name in ("first", "second")]
     first, second = state.all("runs")
     assert started == [first.run_id, second.run_id]
