@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from pipeline.options import ConfigFile, Overrides
 
 if TYPE_CHECKING:
+    from components.core.config import Config
     from pipeline.kfp_client import Cluster
 
 _DEFAULT_SCHEDULE = "sella-rec"
@@ -60,6 +62,7 @@ def submit(
         from pipeline.kfp_client import connect
 
         wanted = _load(config, overrides, None, None, None)
+        _warn_of_local_paths(wanted)
         package = submission.compile_package()
         now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
         values = submission.arguments(wanted, package, now, _given(image, parameters))
@@ -155,9 +158,11 @@ def _update(
     from pipeline.kfp_client import connect
 
     fields = to_kfp(cron)
+    loaded = _load(config, overrides, None, None, None)
+    _warn_of_local_paths(loaded)
     package = submission.compile_package()
     time = schedule_.SCHEDULED_TIME
-    parameters = submission.arguments(_load(config, overrides, None, None, None), package, time, given, time)
+    parameters = submission.arguments(loaded, package, time, given, time)
     wanted = schedule_.Schedule(name, fields, package, parameters)
     differences = schedule_.update(connect(*connection), wanted, dry_run)
     for line in differences:
@@ -177,6 +182,16 @@ def _delete(name: str, dry_run: bool, endpoint: str | None, namespace: str | Non
     count = schedule_.delete(connect(endpoint, namespace, token), name, dry_run)
     done = "would be deleted" if dry_run else "deleted"
     typer.echo(f"Schedule {name}: {done if count else 'there is none'}")
+
+
+def _warn_of_local_paths(config: Config) -> None:
+    data = config.data
+    given = {"interactions": data.interactions, "items": data.items, "source": data.source}
+    named = {f"data.{field}": value for field, value in given.items()} | {"backbone.name": config.backbone.name}
+    for field, value in named.items():
+        # a volume may well be mounted at the same place here and there, so this is no error
+        if value and Path(value).exists():
+            typer.echo(f"{field}={value} is a path of this machine: the steps' pods need the same there", err=True)
 
 
 def _show_run(cluster: Cluster, run_id: str) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,13 +9,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
+from tests.pipeline.conftest import clean_environment, sella_command
 from tests.pipeline.kfp_server import State, serve
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[State]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SELLA_IMAGE", "sella-rec:1")
+    monkeypatch.setenv("SELLA_IMAGE", "sella-rec:latest")
     with serve() as (endpoint, state):
         monkeypatch.setenv("KF_PIPELINES_ENDPOINT", endpoint)
         yield state
@@ -89,3 +92,21 @@ def test_status_shows_the_newest_runs_steps_last(server):
     shown = _sella("status").stdout
     assert shown.index(older) < shown.index(newer)
     assert newer not in _sella("status", older).stdout
+
+
+def test_the_steps_run_in_the_image_that_was_named_and_the_namespace_is_passed_on(server):
+    environment = clean_environment() | {"SELLA_IMAGE": "sella-rec:7"}
+    command = sella_command("submit", "--endpoint", os.environ["KF_PIPELINES_ENDPOINT"], "--namespace", "team")
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    (content,) = server.uploads.values()
+    assert content.count(b"image: sella-rec:") == content.count(b"image: sella-rec:7") == 9
+    assert [server.all(kind)[0].namespace for kind in ("pipelines", "experiments")] == ["team", "team"]
+
+
+def test_a_path_of_this_machine_is_warned_of(server, tmp_path):
+    for name in ("ratings.csv", "items.csv"):
+        (tmp_path / name).touch()
+    files = ("--set", f"data.interactions={tmp_path}/ratings.csv", "--set", f"data.items={tmp_path}/items.csv")
+    warned = _sella("submit", *files)
+    assert f"data.interactions={tmp_path}/ratings.csv is a path of this machine" in warned.stderr
+    assert _sella("submit").stderr == ""
