@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -115,7 +116,9 @@ def _in_a_cluster_or_configured() -> bool:
 def _clear_errors(endpoint: str) -> Iterator[None]:
     try:
         # kfp prints links
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            # that the client is made for version 2
+            warnings.simplefilter("ignore", FutureWarning)
             yield
     except ApiException as error:
         raise ClusterError(_explain(endpoint, error), passing=(error.status or 0) >= 500) from error

@@ -50,6 +50,7 @@ class State:
         token: what clients must show, if anything.
         refusals: (method and path, status) to answer instead, once each.
         on_read: called with a run before it is shown; it may change it.
+        content_type: of all answers.
         page_size: most objects in one list, whatever is asked for.
     """
 
@@ -59,6 +60,7 @@ class State:
     token: str | None = None
     refusals: list[tuple[str, int]] = field(default_factory=list)
     on_read: Callable[[Any], None] = lambda run: None
+    content_type: str = "application/json"
     page_size: int = 100
 
     def all(self, kind: str) -> list[Any]:
@@ -119,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, said = refused.status, {"error": str(refused), "message": str(refused), "code": 0}
         content = json.dumps(_wire.sanitize_for_serialization(said)).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", self.state.content_type)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

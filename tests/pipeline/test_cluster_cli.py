@@ -97,7 +97,7 @@ def test_status_shows_the_newest_runs_steps_last(server):
 def test_the_steps_run_in_the_image_that_was_named_and_the_namespace_is_passed_on(server):
     environment = clean_environment() | {"SELLA_IMAGE": "sella-rec:7"}
     command = sella_command("submit", "--endpoint", os.environ["KF_PIPELINES_ENDPOINT"], "--namespace", "team")
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert subprocess.run(command, env=environment, check=True, capture_output=True).stderr == b""
     (content,) = server.uploads.values()
     assert content.count(b"image: sella-rec:") == content.count(b"image: sella-rec:7") == 9
     assert [server.all(kind)[0].namespace for kind in ("pipelines", "experiments")] == ["team", "team"]

@@ -213,6 +213,21 @@ def test_a_token_is_shown_and_a_wrong_one_refused_at_once():
         assert len(state.requests) == before + 1
 
 
+def test_a_log_in_page_is_not_taken_for_the_api():
+    with serve() as (endpoint, state):
+        state.content_type = "text/html; charset=utf-8"
+        with pytest.raises(ClusterError, match="not as Kubeflow Pipelines does"):
+            connect(endpoint)
+
+
+def test_waiting_ends_when_the_api_stays_away(server, run_id, monkeypatch):
+    cluster, state = server
+    monkeypatch.setattr(submission, "_PATIENCE_SECONDS", 0)
+    state.refusals.append((f"GET /runs/{run_id}", 503))
+    with pytest.raises(ClusterError, match=f"(?s)503.*the run goes on: `sella status {run_id}`"):
+        wait(cluster, run_id, lambda line: None, poll=0)
+
+
 def test_no_endpoint_and_an_unreachable_one_are_told(monkeypatch, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
