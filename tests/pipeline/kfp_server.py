@@ -128,7 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _act(self, body: bytes) -> Any:
         url = urlsplit(self.path)
-        asked = f"{self.command} {url.path.removeprefix('/apis/v2beta1')}"
+        # before it, a proxy's prefix
+        asked = f"{self.command} {url.path.partition('/apis/v2beta1')[2]}"
         self.state.requests.append(asked)
         for refusal in self.state.refusals:
             if refusal[0] == asked:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
@@ -110,3 +111,16 @@ def test_a_path_of_this_machine_is_warned_of(server, tmp_path):
     warned = _sella("submit", *files)
     assert f"data.interactions={tmp_path}/ratings.csv is a path of this machine" in warned.stderr
     assert _sella("submit").stderr == ""
+
+
+def test_without_an_endpoint_the_kubeconfig_leads_to_the_api(server, tmp_path):
+    cluster = {"name": "here", "cluster": {"server": os.environ["KF_PIPELINES_ENDPOINT"]}}
+    context = {"name": "here", "context": {"cluster": "here", "user": "me"}}
+    user = {"name": "me", "user": {"token": "from-kubeconfig"}}
+    kubeconfig = {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "here"}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    server.token = "from-kubeconfig"
+    environment = clean_environment() | {"KUBECONFIG": str(tmp_path / "kubeconfig")}
+    del environment["KF_PIPELINES_ENDPOINT"]
+    shown = subprocess.run(sella_command("status"), env=environment, check=False, capture_output=True, text=True)
+    assert (shown.stdout, shown.stderr) == ("No runs yet: `sella submit` starts one.\n", "")
