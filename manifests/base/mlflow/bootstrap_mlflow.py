@@ -42,7 +42,7 @@ def ensure_accounts(uri: str) -> None:
         if not store.has_user(name):
             store.create_user(name, password, is_admin)
         elif not store.authenticate_user(name, password):
-            store.update_user(name, password, is_admin)
+            store.update_user(name, password)
 
 
 def required(variable: str) -> str:
