@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,8 +100,12 @@ def test_the_steps_run_in_the_image_that_was_named_and_the_namespace_is_passed_o
     environment = clean_environment() | {"SELLA_IMAGE": "sella-rec:7"}
     command = sella_command("submit", "--endpoint", os.environ["KF_PIPELINES_ENDPOINT"], "--namespace", "team")
     assert subprocess.run(command, env=environment, check=True, capture_output=True).stderr == b""
+    assert server.all("runs")[0].runtime_config.parameters["image"] == "sella-rec:7"
+    # every step's image is the parameter, the packaged default none's
     (content,) = server.uploads.values()
-    assert content.count(b"image: sella-rec:") == content.count(b"image: sella-rec:7") == 9
+    images = re.findall(rb"^ +image: (.*)$", content, re.MULTILINE)
+    assert len(images) == 9
+    assert all(image.startswith(b"'{{$.inputs.parameters[") for image in images)
     assert [server.all(kind)[0].namespace for kind in ("pipelines", "experiments")] == ["team", "team"]
 
 
