@@ -34,6 +34,14 @@ Token = Annotated[
 Image = Annotated[
     str | None, typer.Option(metavar="NAME", envvar="SELLA_IMAGE", help="The steps' image, as the cluster pulls it.")
 ]
+ServiceAccount = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        envvar="SELLA_SERVICE_ACCOUNT",
+        help="Whose rights the steps' pods have; without it, those of Kubeflow Pipelines' own account.",
+    ),
+]
 Parameters = Annotated[
     list[str] | None,
     typer.Option(
@@ -49,6 +57,7 @@ def submit(
     overrides: Overrides = None,
     image: Image = None,
     parameters: Parameters = None,
+    service_account: ServiceAccount = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show the steps until the run has ended.")] = False,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
@@ -69,7 +78,7 @@ def submit(
         cluster = connect(endpoint, namespace, token)
         version = submission.upload(cluster, package)
         typer.echo(f"Version {package.version}: {'uploaded' if version.is_new else 'unchanged'}")
-        run_id = submission.submit(cluster, version, values, f"sella-rec-{now}")
+        run_id = submission.submit(cluster, version, values, f"sella-rec-{now}", service_account)
         typer.echo(f"Run {run_id}: {_link(cluster, run_id)}")
         if wait:
             submission.wait(cluster, run_id, typer.echo)
@@ -86,6 +95,7 @@ def schedule(
     overrides: Overrides = None,
     image: Image = None,
     parameters: Parameters = None,
+    service_account: ServiceAccount = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete it; its runs go on.")] = False,
     endpoint: Endpoint = None,
@@ -102,7 +112,7 @@ def schedule(
             _delete(name, dry_run, endpoint, namespace, token)
         else:
             given = _given(image, parameters)
-            _update(name, cron, config, overrides, given, dry_run, (endpoint, namespace, token))
+            _update(name, cron, config, overrides, given, service_account, dry_run, (endpoint, namespace, token))
 
 
 def status(
@@ -148,6 +158,7 @@ def _update(
     config: ConfigFile,
     overrides: Overrides,
     given: list[str],
+    service_account: str | None,
     dry_run: bool,
     connection: tuple[str | None, str | None, str | None],
 ) -> None:
@@ -163,7 +174,7 @@ def _update(
     package = submission.compile_package()
     time = schedule_.SCHEDULED_TIME
     parameters = submission.arguments(loaded, package, time, given, time)
-    wanted = schedule_.Schedule(name, fields, package, parameters)
+    wanted = schedule_.Schedule(name, fields, package, parameters, service_account)
     differences = schedule_.update(connect(*connection), wanted, dry_run)
     for line in differences:
         typer.echo(line)

@@ -16,6 +16,7 @@ import kfp
 from kfp_server_api import ApiException, V2beta1GetHealthzResponse
 from urllib3.exceptions import HTTPError
 
+log = logging.getLogger(__name__)
 _TIMEOUT = (10, 60)  # seconds to connect, and to wait for an answer
 _MENDS = {
     401: "the token is missing or has expired: give --token or set KFP_EXISTING_TOKEN",
@@ -66,6 +67,28 @@ class Cluster:
         """Turn what goes wrong within into ClusterError."""
         with _clear_errors(self.endpoint):
             yield
+
+    def pod_log(self, pod: str) -> str | None:
+        """What a pod's main container printed, from the UI's server; none where that does not have it."""
+        query = [("podname", pod), *([("podnamespace", self.namespace)] if self.namespace else [])]
+        client = self.api._run_api.api_client
+        try:
+            with self.asking():
+                answer = client.call_api(
+                    "/k8s/pod/logs",
+                    "GET",
+                    query_params=query,
+                    header_params={},
+                    auth_settings=["Bearer"],
+                    _return_http_data_only=True,
+                    _preload_content=False,
+                    _request_timeout=_TIMEOUT,
+                    _host=self.ui,
+                )
+        except ClusterError as error:
+            log.info("no log of %s: %s", pod, error)
+            return None
+        return answer.data.decode(errors="replace")
 
     def run_link(self, run_id: str) -> str | None:
         """Address of a run's page, where the UI's is known."""

@@ -17,6 +17,9 @@ from pipeline.submission import EXPERIMENT, Package, Version, experiment_id, upl
 SCHEDULED_TIME = "[[ScheduledTime.2006-01-02T15:04:05Z]]"
 _PAGE = 100
 _ENABLED = "ENABLE"
+_OWN_ACCOUNT = "Kubeflow Pipelines' own"
+# What its API shows where none was asked for: without users, and with them.
+_OWN_ACCOUNTS = (None, "", "pipeline-runner", "default-editor")
 
 
 @dataclass(frozen=True)
@@ -28,16 +31,19 @@ class Schedule:
         cron: six fields, as `cron.to_kfp` writes them.
         package: what is to run; the schedule keeps to this version until it is given again.
         parameters: of the pipeline.
+        service_account: whose rights the steps' pods have; none: Kubeflow Pipelines' own account.
     """
 
     name: str
     cron: str
     package: Package
     parameters: dict[str, Any]
+    service_account: str | None = None
 
     def settings(self) -> dict[str, str]:
         """Everything that two schedules can differ in, by a name for people."""
-        return _settings(self.cron, self.package.version, self.parameters, _ENABLED, "1", True)
+        account = self.service_account
+        return _settings(self.cron, self.package.version, self.parameters, _ENABLED, "1", True, account)
 
 
 def update(cluster: Cluster, wanted: Schedule, dry_run: bool = False) -> list[str]:
@@ -126,6 +132,7 @@ def _create(cluster: Cluster, wanted: Schedule, version: Version, experiment: st
             params=wanted.parameters,
             pipeline_id=version.pipeline_id,
             version_id=version.id,
+            service_account=wanted.service_account,
         )
 
 
@@ -153,11 +160,18 @@ def _settings_of(cluster: Cluster, found: V2beta1RecurringRun) -> dict[str, str]
     schedule = found.trigger.cron_schedule if found.trigger else None
     parameters = (found.runtime_config.parameters if found.runtime_config else None) or {}
     limit = str(found.max_concurrency)
-    return _settings(schedule.cron if schedule else "none", version, parameters, found.mode, limit, found.no_catchup)
+    cron = schedule.cron if schedule else "none"
+    return _settings(cron, version, parameters, found.mode, limit, found.no_catchup, found.service_account)
 
 
 def _settings(
-    cron: str, version: str, parameters: dict[str, Any], mode: str, limit: str, no_catchup: bool | None
+    cron: str,
+    version: str,
+    parameters: dict[str, Any],
+    mode: str,
+    limit: str,
+    no_catchup: bool | None,
+    service_account: str | None,
 ) -> dict[str, str]:
     rest = {name: str(value) for name, value in parameters.items() if name != "config"}
     config = _flat("config", json.loads(parameters.get("config", "{}")))
@@ -167,6 +181,7 @@ def _settings(
         "mode": mode,
         "runs at once": limit,
         "no catch-up": str(bool(no_catchup)),
+        "service account": _OWN_ACCOUNT if service_account in _OWN_ACCOUNTS else str(service_account),
     }
     return fixed | rest | config
 

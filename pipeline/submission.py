@@ -26,6 +26,8 @@ _ENDS = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 _POLL_SECONDS = 10.0
 # an upgrade of the API server, or a laptop that changes networks
 _PATIENCE_SECONDS = 600.0
+# of a failed step's log: the traceback and what led to it
+_LOG_LINES = 40
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,13 @@ def _typed(name: str, text: str, kind: str) -> Any:
     return value
 
 
-def submit(cluster: Cluster, version: Version, parameters: dict[str, Any], name: str) -> str:
+def submit(
+    cluster: Cluster, version: Version, parameters: dict[str, Any], name: str, service_account: str | None = None
+) -> str:
     """Start a run, and return its id.
+
+    Args:
+        service_account: whose rights the steps' pods have; none: Kubeflow Pipelines' own account.
 
     Raises:
         ClusterError: as `Cluster.asking`.
@@ -131,6 +138,7 @@ def submit(cluster: Cluster, version: Version, parameters: dict[str, Any], name:
             params=parameters,
             pipeline_id=version.pipeline_id,
             version_id=version.id,
+            service_account=service_account,
         )
     return started.run_id
 
@@ -205,19 +213,27 @@ def step_states(run: V2beta1Run) -> dict[str, str]:
 
 
 def explain_end(cluster: Cluster, run: V2beta1Run) -> str:
-    """Why a run did not succeed: every failed step with its message and its pod."""
+    """Why a run did not succeed: every failed step with its message and the end of its log."""
     failed = [task for task in _tasks(run) if task.display_name in STEPS and task.state == "FAILED"]
     parts = [f"Run {run.run_id} ended as {run.state.lower()}."]
     for task in failed:
         below = _below(run, task)
         messages = dict.fromkeys(found.error.message for found in below if found.error and found.error.message)
         pods = dict.fromkeys(found.pod_name for found in below if found.pod_name)
-        space = f"-n {cluster.namespace} " if cluster.namespace else ""
         parts.append(f"Step {task.display_name} failed: {'; '.join(messages) or 'the API does not say why'}")
-        parts += [f"  its log: kubectl logs {space}{pod} -c main" for pod in pods]
+        parts += [_log_of(cluster, pod) for pod in pods]
     if not failed and run.error and run.error.message:
         parts.append(run.error.message)
     return "\n".join(parts)
+
+
+def _log_of(cluster: Cluster, pod: str) -> str:
+    space = f"-n {cluster.namespace} " if cluster.namespace else ""
+    command = f"kubectl logs {space}{pod} -c main"
+    lines = (cluster.pod_log(pod) or "").splitlines()[-_LOG_LINES:]
+    if not lines:
+        return f"  its log: {command}"
+    return "\n".join([f"  the end of its log (all of it: {command}):", *(f"  | {line}" for line in lines)])
 
 
 def _tasks(run: V2beta1Run) -> list[V2beta1PipelineTaskDetail]:

@@ -51,6 +51,7 @@ class State:
         refusals: (method and path, status) to answer instead, once each.
         on_read: called with a run before it is shown; it may change it.
         content_type: of all answers.
+        pod_logs: what the UI's server has, by pod.
         page_size: most objects in one list, whatever is asked for.
     """
 
@@ -62,6 +63,7 @@ class State:
     on_read: Callable[[Any], None] = lambda run: None
     content_type: str = "application/json"
     page_size: int = 100
+    pod_logs: dict[str, str] = field(default_factory=dict)
 
     def all(self, kind: str) -> list[Any]:
         return list(self.kept[kind].values())
@@ -119,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, said = 200, self._act(body)
         except RefusedError as refused:
             status, said = refused.status, {"error": str(refused), "message": str(refused), "code": 0}
-        content = json.dumps(_wire.sanitize_for_serialization(said)).encode()
+        content = said if isinstance(said, bytes) else json.dumps(_wire.sanitize_for_serialization(said)).encode()
         self.send_response(status)
         self.send_header("Content-Type", self.state.content_type)
         self.send_header("Content-Length", str(len(content)))
@@ -129,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _act(self, body: bytes) -> Any:
         url = urlsplit(self.path)
         # before it, a proxy's prefix
-        asked = f"{self.command} {url.path.partition('/apis/v2beta1')[2]}"
+        asked = f"{self.command} {url.path.partition('/apis/v2beta1')[2] or url.path}"
         self.state.requests.append(asked)
         for refusal in self.state.refusals:
             if refusal[0] == asked:
@@ -140,6 +142,10 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         if asked == "GET /healthz":
             return models.V2beta1GetHealthzResponse(multi_user=False)
+        if asked == "GET /k8s/pod/logs":
+            if query["podname"] not in self.state.pod_logs:
+                raise RefusedError(404, "pod not found")
+            return self.state.pod_logs[query["podname"]].encode()
         if asked == "POST /pipelines/upload_version":
             return self._upload(query, body)
         match = re.fullmatch(r"(?:/pipelines/(?P<owner>[^/]+))?/(?P<kind>\w+)(?:/(?P<id>[^/]+))?", asked.split()[1])

@@ -72,6 +72,16 @@ def test_what_is_no_cron_is_refused(five, message):
         to_kfp(five)
 
 
+def test_the_api_naming_its_own_account_is_no_difference_but_another_account_is(server, wanted):
+    cluster, state = server
+    update(cluster, wanted)
+    state.all("recurringruns")[0].service_account = "pipeline-runner"
+    assert update(cluster, wanted) == []
+    changed = update(cluster, replace(wanted, service_account="trainer"))
+    assert changed == ["~ service account: Kubeflow Pipelines' own -> trainer"]
+    assert [made.service_account for made in state.all("recurringruns")] == ["trainer"]
+
+
 def test_a_schedule_is_made_with_no_catch_up_and_one_run_at_a_time(server, wanted):
     cluster, state = server
     assert "+ cron: 0 0 3 * * 1" in update(cluster, wanted)

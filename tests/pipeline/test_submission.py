@@ -106,8 +106,9 @@ def test_a_run_is_of_the_version_with_the_parameters_in_the_one_experiment(serve
     cluster, state = server
     version = upload(cluster, ONE)
     parameters = _values(tiny_config)
-    started = [submit(cluster, version, parameters, name) for name in ("first", "second")]
+    started = [submit(cluster, version, parameters, "first"), submit(cluster, version, parameters, "second", "trainer")]
     first, second = state.all("runs")
+    assert [first.service_account, second.service_account] == [None, "trainer"]
     assert started == [first.run_id, second.run_id]
     assert first.display_name == "first"
     assert first.runtime_config.parameters == parameters
@@ -161,6 +162,20 @@ def test_a_failed_run_tells_the_failed_steps_message_and_where_its_log_is(server
         "Step tune-llm failed: OOMKilled (137)",
         "  its log: kubectl logs pod-7 -c main",
     ]
+
+
+def test_a_failed_steps_log_is_shown_where_the_ui_has_it(server, run_id):
+    cluster, state = server
+    state.pod_logs["pod-7"] = "\n".join(["first", *(f"line {n}" for n in range(38)), "Traceback", "ValueError: é"])
+    tasks = [_task("fuse", "FAILED", pod_name="pod-7", error=_error("exit code 1"))]
+    state.on_read = lambda run: _show(run, "FAILED", *tasks)
+    with pytest.raises(ClusterError) as failure:
+        wait(cluster, run_id, lambda line: None, poll=0)
+    shown = str(failure.value).splitlines()
+    assert shown[2] == "  the end of its log (all of it: kubectl logs pod-7 -c main):"
+    assert shown[3] == "  | line 0"
+    assert shown[-1] == "  | ValueError: é"
+    assert len(shown) == 3 + 40
 
 
 def test_a_run_that_failed_outside_its_steps_tells_its_own_message(server, run_id):
