@@ -16,7 +16,8 @@ import pytest
 from components.core.bundle import load_bundle
 from components.core.config import Config
 from components.core.tracking import Tracker
-from components.promote.step import ALIAS, example_input, promote
+from components.promote.register import example_input
+from components.promote.step import ALIAS, promote
 
 _LOAD = """
 import sys, mlflow, pandas
