@@ -35,6 +35,7 @@ _FOR_USERS = (
     "ConfigError",
     "CronError",
     "DataError",
+    "RequestError",
     "RunError",
     "TrackingError",
 )
@@ -151,15 +152,24 @@ def score(
 
 @app.command()
 def recommend(
-    user_id: Annotated[str, typer.Argument(metavar="USER_ID", help="As in the interactions.")],
+    user_id: Annotated[str | None, typer.Argument(metavar="[USER_ID]", help="As in the interactions.")] = None,
+    history: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TITLE", help="Liked titles or item_ids, oldest first, for somebody new; repeatable."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    retrieve: Annotated[
+        int, typer.Option(min=1, help="How many the LLM ranks; the collaborative model chooses them.")
+    ] = 100,
     bundle: BundleFolder = _LATEST_BUNDLE,
 ) -> None:
     """The best items that a user has not rated yet."""
+    if user_id is None and not history:
+        raise typer.BadParameter("give a USER_ID, or what somebody new liked with --history TITLE")
     with _clean_errors():
         from pipeline.inference import show_recommendations
 
-        show_recommendations(bundle, user_id, top, _console())
+        show_recommendations(bundle, user_id, history or [], top, retrieve, _console())
 
 
 def _load(

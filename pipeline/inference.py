@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from components.core.step import stay_offline_if_local
 from pipeline.runs import LATEST
 
 if TYPE_CHECKING:
-    from components.core.bundle import Bundle
+    from components.core.ranking import Ranker
 
 
 def read_pairs(path: Path) -> pl.DataFrame:
@@ -46,36 +47,56 @@ def score_pairs(bundle: Path, pairs: pl.DataFrame) -> pl.DataFrame:
     """Add P(like) as the column score, rows in their order.
 
     Raises:
-        BundleError: not a bundle, or it does not know a user or an item.
+        BundleError: not a bundle.
+        RequestError: the bundle does not know a user, or an item cannot be what was meant.
         BackboneError: the backbone it names cannot be loaded.
     """
-    model = _load(bundle)
-    numbered = pairs.with_row_index("row")
-    parts = [
-        rows.with_columns(score=pl.Series(model.probabilities(user, rows["item_id"].to_list())))
-        for (user,), rows in numbered.group_by("user_id", maintain_order=True)
-    ]
-    scored = pl.concat(parts) if parts else numbered.with_columns(score=pl.lit(None, pl.Float32))
-    return scored.sort("row").drop("row")
+    from components.core.ranking import Request
+
+    ranker, numbered = _load(bundle), pairs.with_row_index("row")
+    asked = numbered.group_by("user_id", maintain_order=True).agg("item_id", "row")
+    for user_id in asked["user_id"]:
+        _check_user(ranker, user_id)
+    requests = [Request(user_id, candidates=tuple(items)) for user_id, items, _ in asked.iter_rows()]
+    rankings = ranker.rank(requests)
+    scores = pl.Series("score", [score for ranking in rankings for score in ranking.scores], pl.Float32)
+    return asked.explode("item_id", "row").with_columns(scores).sort("row").drop("row")
 
 
-def show_recommendations(bundle: Path, user_id: str, top: int, console: Console) -> None:
-    """Print a user's best unseen items.
+def show_recommendations(
+    bundle: Path, user_id: str | None, history: Sequence[str], top: int, retrieve: int, console: Console
+) -> None:
+    """Print the best unseen items for a user, or for somebody who liked `history` (ids or titles).
 
     Raises:
         As `score_pairs`.
     """
-    model = _load(bundle)
-    best = model.recommend(user_id, top, candidates=max(100, top))
-    table = Table(title=f"For user {user_id}")
+    from components.core.ranking import Request
+
+    ranker = _load(bundle)
+    if user_id is not None and not history:
+        _check_user(ranker, user_id)
+    (best,) = ranker.rank([Request(user_id, tuple(history) or None)], top, retrieve)
+    table = Table(title="For these likes" if user_id is None else f"For user {user_id}")
     for heading in ("", "P(like)", "item_id", "title"):
         table.add_column(heading, justify="left" if heading == "title" else "right")
-    for place, row in enumerate(best.iter_rows(named=True), start=1):
-        table.add_row(str(place), f"{row['score']:.3f}", str(row["item_id"]), row["title"])
+    for place, (item_id, title, score) in enumerate(zip(best.item_ids, best.titles, best.scores, strict=True), 1):
+        table.add_row(str(place), f"{score:.3f}", item_id, title)
     console.print(table)
 
 
-def _load(folder: Path) -> Bundle:
+def _check_user(ranker: Ranker, user_id: str) -> None:
+    from components.core.ranking import RequestError
+
+    if not ranker.knows(user_id):
+        known = ranker.bundle.users["user_id"]
+        raise RequestError(
+            f"user_id {user_id!r} is not known to this model ({len(known)} known, {known[0]!r} for one); "
+            "somebody new is told of by what they liked: sella recommend --history TITLE"
+        )
+
+
+def _load(folder: Path) -> Ranker:
     if not folder.is_dir():
         hint = ": no run has finished here yet; start one with `sella run`" if folder.is_relative_to(LATEST) else ""
         raise ConfigError(f"{folder}: no such folder{hint}")
@@ -85,8 +106,9 @@ def _load(folder: Path) -> Bundle:
     from transformers.utils import logging
 
     from components.core.bundle import load_bundle
+    from components.core.ranking import Ranker
 
     # the scores are what is wanted on the terminal, not how the weights were loaded
     logging.disable_progress_bar()
     warnings.simplefilter("ignore")
-    return load_bundle(folder)
+    return Ranker(load_bundle(folder))

@@ -30,8 +30,9 @@ def align_collab(config: Config, dataset: Path, collab: Path, semantics: Path, o
         collab: train-collab's folder.
         semantics: distill-items' folder.
         output: `tables/` (CollabTables), `projection.safetensors` and `projection.json` (dim, hidden, out),
-            `semantics.safetensors` (as given, or trained), `metrics.json` (before and after: valid_auc, cosine,
-            top1, top10; epochs: the kept one; seconds), `curves.json`, `alignment.parquet` (see `Picture`).
+            `semantics.safetensors` (as given, or trained), `semantic_bias.safetensors` (weight, float32 [d]: what
+            standardized semantics have added to the tables' item biases), `metrics.json` (before and after: valid_auc,
+            cosine, top1, top10; epochs: the kept one; seconds), `curves.json`, `alignment.parquet` (see `Picture`).
         tracker: receives both losses and the measures by epoch (0: before training), progress.
 
     Raises:
@@ -79,6 +80,7 @@ def _save_model(model: AlignedModel, data: PreparedData, folder: Path) -> None:
     first, _, last = model.projection
     sizes = {"dim": first.in_features, "hidden": first.out_features, "out": last.out_features}
     (folder / "projection.json").write_text(json.dumps(sizes))
+    save_file({"weight": model.semantic_bias.weight.detach()[0].cpu()}, folder / "semantic_bias.safetensors")
     save_file({"semantics": model.semantics.detach().cpu().contiguous()}, folder / "semantics.safetensors")
 
 

@@ -1,48 +1,47 @@
 """The complete SeLLa-Rec model as one folder that loads alone: only the backbone it names is fetched elsewhere.
 
-`adapter/` (peft, with backbone.json), `soft_tokens.safetensors` (tables, semantics, projections, residual),
-`items.parquet` (item_id, title, in_train), `users.parquet` (user_id, in_train, history, seen), `config.json`,
-`bundle.json` (format and library versions).
+`adapter/` (peft, with backbone.json), `soft_tokens.safetensors` (tables, semantics with the mean and scale that
+standardized them, projections, residual), `items.parquet` (item_id, title, in_train), `users.parquet` (user_id,
+in_train, history, seen), ids as text; `config.json`, `bundle.json` (format and library versions).
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
-import torch
 from safetensors.torch import load_file, save_file
 
 from components.core.adapter import load_adapter
-from components.core.collab import CollabTables
 from components.core.config import Config
 from components.core.dataset import SPLITS, PreparedData, Split
 from components.core.packing import Packer, Progress
-from components.core.projection import Projection
 from components.core.prompt import PromptBuilder
 from components.core.scorer import YesNoScorer, score_split
+from components.core.semantics import item_semantics
 from components.core.soft_tokens import SoftTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 1
+FORMAT = 2
 _FILES = ("adapter", "soft_tokens.safetensors", "items.parquet", "users.parquet", "config.json")
+Arm = Literal["sella", "text_only", "collab"]
 _LIBRARIES = ("torch", "transformers", "peft", "safetensors")
 
 
 class BundleError(RuntimeError):
-    """The folder is not a bundle this version can read, or it does not know what was asked for."""
+    """The folder is not a bundle this version can read."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Bundle:
-    """A loaded model; index 0 of users and items stands for an unknown one."""
+    """A loaded model; index 0 of users and items stands for an unknown one. Ids are text, whatever the data had."""
 
     config: Config
     users: pl.DataFrame
@@ -51,70 +50,59 @@ class Bundle:
     prompts: PromptBuilder
     soft_tokens: SoftTokens
 
-    def score(
-        self, split: Split, arm: Literal["sella", "text_only"] = "sella", progress: Progress | None = None
-    ) -> np.ndarray:
-        """Logits of P(like), float32 [n], for rows over this bundle's indices; `text_only` leaves stage 3 out."""
+    def score(self, split: Split, arm: Arm = "sella", progress: Progress | None = None) -> np.ndarray:
+        """Logits of P(like), float32 [n], for rows over this bundle's indices.
+
+        Args:
+            arm: `text_only` leaves stage 3 out, `collab` is the aligned collaborative model alone.
+        """
+        if arm == "collab":
+            return self.soft_tokens.tables.score_split(split)
         soft_tokens = self.soft_tokens if arm == "sella" else None
         scorer = YesNoScorer(self.llm, self.prompts.yes_id, self.prompts.no_id, soft_tokens)
         packer = Packer(self.prompts, soft_tokens is not None, self.config.fuse.warm_token)
         return score_split(scorer, packer, split, self.config.evaluate.tokens_per_batch, progress)
 
-    def probabilities(self, user_id: Any, item_ids: list[Any]) -> np.ndarray:
-        """P(like), float32 [n], of items for one user with the newest history known here.
+    def extended(self, items: pl.DataFrame) -> Bundle:
+        """The same model over a catalogue that also holds items it was not trained on; other scores do not change.
 
-        Raises:
-            BundleError: the user or an item is not in the bundle.
+        A new item has its title in the prompt, semantics that the LLM computes now, and no collaborative vector.
+
+        Args:
+            items: item_id (text; null for an item without one) and title. Their indices follow those known here.
         """
-        return 1 / (1 + np.exp(-self.score(self.pairs(user_id, item_ids))))
+        prompts, first = self.prompts.extended(items["title"].to_list()), self.items.height + 1
+        token_ids = [prompts.item(first + i) for i in range(items.height)]
+        semantics = item_semantics(self.llm, token_ids, self.config.distill.batch_size)
+        new = items.select(pl.col("item_id").cast(pl.String), "title", in_train=pl.lit(False))
+        soft_tokens = self.soft_tokens.extended(semantics)
+        return replace(self, items=pl.concat([self.items, new]), prompts=prompts, soft_tokens=soft_tokens)
 
-    def pairs(self, user_id: Any, item_ids: list[Any]) -> Split:
-        """Rows asking about items for one user with the newest history known here.
+    def adopt(self, data: PreparedData, split: Split) -> tuple[Bundle, Split]:
+        """A split of another data set as rows that this model can score.
 
-        Raises:
-            BundleError: the user or an item is not in the bundle.
-        """
-        user = _index(self.users["user_id"], [user_id], "user_id")[0]
-        items = _index(self.items["item_id"], item_ids, "item_id")
-        liked = self.users["history"][int(user) - 1]
-        history = _index(self.items["item_id"], liked.to_list(), "item_id")
-        n = len(items)
-        return Split(
-            user=np.full(n, user),
-            item=items,
-            label=np.zeros(n, dtype=np.float32),
-            timestamp=np.zeros(n, dtype=np.int64),
-            history=np.tile(history if len(history) else np.zeros(1, dtype=np.int64), (n, 1)),
-            warm=np.zeros(n, dtype=bool),
-        )
-
-    def recommend(self, user_id: Any, n: int = 10, candidates: int = 100) -> pl.DataFrame:
-        """The `n` best unseen items: candidates by collaborative score, ranked by SeLLa-Rec.
+        Users and items are found by their ids. A user unknown here has index 0, and is judged by the row's history;
+        an unknown item is added by its title. Labels, times and `warm` stay the other data set's.
 
         Returns:
-            item_id, title, score (probability), best first.
+            This model, extended by the unknown items of the split, and the split over its indices.
         """
-        user = _index(self.users["user_id"], [user_id], "user_id")
-        seen = set(self.users["seen"][int(user[0]) - 1].to_list())
-        unseen = self.items.filter(~pl.col("item_id").is_in(list(seen)))
-        split = self.pairs(user_id, unseen["item_id"].to_list())
-        collab = self.soft_tokens.tables.score_split(split)
-        chosen = np.argsort(-collab, kind="stable")[: max(n, candidates)]
-        scores = 1 / (1 + np.exp(-self.score(split.take(chosen))))
-        ranked = unseen[chosen].select("item_id", "title").with_columns(score=pl.Series(scores))
-        return ranked.sort("score", descending=True, maintain_order=True).head(n)
+        used = np.setdiff1d(np.concatenate([split.item, split.history.ravel()]), [0])
+        item = _places(data.items["item_id"], self.items["item_id"])
+        unknown = used[item[used] == 0]
+        item[unknown] = self.items.height + 1 + np.arange(len(unknown))
+        user = _places(data.users["user_id"], self.users["user_id"])
+        adopted = replace(split, user=user[split.user], item=item[split.item], history=item[split.history])
+        if len(unknown) == 0:
+            return self, adopted
+        return self.extended(data.items.select("item_id", "title")[unknown - 1]), adopted
 
 
-def _index(known: pl.Series, wanted: list[Any], field: str) -> np.ndarray:
-    lookup = pl.DataFrame({field: known, "index": np.arange(1, len(known) + 1)})
-    asked = pl.DataFrame({field: pl.Series(wanted, strict=False).cast(known.dtype, strict=False)})
-    found = asked.join(lookup, on=field, how="left", maintain_order="left")["index"]
-    if found.null_count():
-        missing = [w for w, f in zip(wanted, found.to_list(), strict=True) if f is None]
-        raise BundleError(
-            f"{field} {missing[0]!r} is not known to this model ({len(known)} known, {known[0]!r} for one)"
-        )
-    return found.cast(pl.Int64).to_numpy()
+def _places(ids: pl.Series, known: pl.Series) -> np.ndarray:
+    """Index of each id among `known` by their text, from 1; 0 where unknown; int64 [len(ids) + 1], padding first."""
+    lookup = pl.DataFrame({"id": known, "index": np.arange(1, len(known) + 1)})
+    found = pl.DataFrame({"id": ids.cast(pl.String)}).join(lookup, on="id", how="left", maintain_order="left")
+    return np.append(0, found["index"].fill_null(0).to_numpy())
 
 
 def save_bundle(folder: Path, config: Config, data: PreparedData, adapter: Path, soft_tokens: SoftTokens) -> None:
@@ -125,7 +113,7 @@ def save_bundle(folder: Path, config: Config, data: PreparedData, adapter: Path,
     shutil.copytree(adapter, folder / "adapter")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in soft_tokens.state_dict().items()}
     save_file(state, folder / "soft_tokens.safetensors")
-    data.items.write_parquet(folder / "items.parquet")
+    data.items.cast({"item_id": pl.String}).write_parquet(folder / "items.parquet")
     _users_with_history(data, config.data.history_length).write_parquet(folder / "users.parquet")
     (folder / "config.json").write_text(config.model_dump_json(indent=2))
     versions = {name: version(name) for name in _LIBRARIES}
@@ -133,20 +121,21 @@ def save_bundle(folder: Path, config: Config, data: PreparedData, adapter: Path,
 
 
 def _users_with_history(data: PreparedData, length: int) -> pl.DataFrame:
-    """Each user's last liked items over all splits, and every item they rated."""
+    """Each user's last liked items over all splits, and every item they rated; ids as text."""
     rows = pl.concat([pl.read_parquet(data.folder / f"{name}.parquet") for name in SPLITS])
-    rows = rows.sort("timestamp", maintain_order=True)
+    rows = rows.sort("timestamp", maintain_order=True).cast({"item_id": pl.String})
     per_user = rows.group_by("user_id").agg(
         history=pl.col("item_id").filter(pl.col("label") == 1).tail(length), seen=pl.col("item_id")
     )
-    return data.users.join(per_user, on="user_id", how="left", maintain_order="left")
+    users = data.users.join(per_user, on="user_id", how="left", maintain_order="left")
+    return users.cast({"user_id": pl.String})
 
 
 def load_bundle(folder: str | Path, device: str = "auto") -> Bundle:
     """Load a bundle for scoring.
 
     Raises:
-        BundleError: not a bundle, or one of a newer format.
+        BundleError: not a bundle, or one of another format.
         BackboneError: the backbone it names cannot be loaded.
     """
     folder = Path(folder)
@@ -155,7 +144,7 @@ def load_bundle(folder: str | Path, device: str = "auto") -> Bundle:
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise BundleError(f"{folder} is not a SeLLa-Rec bundle: bundle.json cannot be read ({error})") from error
     if form != FORMAT:
-        raise BundleError(f"{folder} has bundle format {form}; this version reads {FORMAT}")
+        raise BundleError(f"{folder} has bundle format {form}; this version reads {FORMAT}: train the model again")
     missing = [name for name in _FILES if not (folder / name).exists()]
     if missing:
         raise BundleError(f"{folder} is an incomplete SeLLa-Rec bundle: it lacks {', '.join(missing)}")
@@ -163,22 +152,11 @@ def load_bundle(folder: str | Path, device: str = "auto") -> Bundle:
     users, items = pl.read_parquet(folder / "users.parquet"), pl.read_parquet(folder / "items.parquet")
     llm, tokenizer, _ = load_adapter(folder / "adapter", device)
     prompts = build_prompts(tokenizer, config, items)
-    state = load_file(folder / "soft_tokens.safetensors")
-    soft_tokens = _restore(state, config).to(llm.get_input_embeddings().weight.device).eval()
+    state = load_file(folder / "soft_tokens.safetensors", str(llm.device))
+    soft_tokens = SoftTokens.from_state(state, config.fuse.residual)
     return Bundle(config, users, items, llm, prompts, soft_tokens)
 
 
 def build_prompts(tokenizer: PreTrainedTokenizerBase, config: Config, items: pl.DataFrame) -> PromptBuilder:
     """The prompt builder for a catalogue with columns item_id and title."""
     return PromptBuilder(tokenizer, config.prompt, ["", *items["title"].to_list()])
-
-
-def _restore(state: dict[str, torch.Tensor], config: Config) -> SoftTokens:
-    tables = CollabTables(
-        **{name.removeprefix("tables."): t for name, t in state.items() if name.startswith("tables.")}
-    )
-    dim, hidden = tables.user_vectors.shape[1], state["semantics"].shape[1]
-    projection = Projection(dim, config.align.hidden, hidden)
-    soft_tokens = SoftTokens(tables, state["semantics"], projection, 1.0, 1.0, config.fuse.residual)
-    soft_tokens.load_state_dict(state)
-    return soft_tokens.requires_grad_(False)

@@ -6,7 +6,9 @@ history's ids are the same whatever targets follow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import MutableMapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,7 +51,7 @@ class PromptBuilder:
         self._tokenizer = tokenizer
         self._limit = config.max_title_tokens
         self._titles = list(titles)
-        self._title_cache: dict[str, list[int]] = {}
+        self._title_cache: MutableMapping[str, list[int]] = {}
         one, many = WORDINGS[config.wording]
         words = {"{one}": one, "{many}": many, "{One}": one.capitalize(), "{Many}": many.capitalize()}
         head, tail = _frame(tokenizer, config.system)
@@ -72,6 +74,14 @@ class PromptBuilder:
             if yes != no:
                 return yes, no
         raise ValueError("the tokenizer gives 'Yes' and 'No' the same first token, so they cannot be told apart")
+
+    def extended(self, titles: Sequence[str]) -> PromptBuilder:
+        """This builder with more items, whose indices follow those known here."""
+        other = copy(self)
+        other._titles = [*self._titles, *titles]
+        # what strangers ask about must not pile up in the cache of the catalogue
+        other._title_cache = ChainMap({}, self._title_cache)
+        return other
 
     def history(self, items: Sequence[int], soft_tokens: bool = False) -> Piece:
         """The shared part: liked items oldest first (zeros are skipped); `<User_ID>` in front in stage 3."""

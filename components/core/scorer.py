@@ -98,3 +98,9 @@ def score_split(
         if progress is not None:
             progress(done, len(split))
     return scores
+
+
+def probability(logits: np.ndarray) -> np.ndarray:
+    """Sigmoid, float32 [n]."""
+    result: np.ndarray = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return result.astype(np.float32)

@@ -31,9 +31,14 @@ class SoftTokens(nn.Module):
         token_norm: mean L2 norm of the backbone's token embeddings.
         gain: the gain all tokens start from.
         residual: add `w * collaborative score + b` to the LLM's logit.
+        semantic_bias: float32 [d], what standardized semantics add to an item's bias in `tables`; none: nothing. Kept
+            for items that come later, as the semantics' mean and scale are.
     """
 
     semantics: torch.Tensor
+    semantics_mean: torch.Tensor
+    semantics_scale: torch.Tensor
+    semantic_bias: torch.Tensor
     token_norm: torch.Tensor
 
     def __init__(
@@ -44,6 +49,7 @@ class SoftTokens(nn.Module):
         token_norm: float,
         gain: float,
         residual: bool,
+        semantic_bias: torch.Tensor | None = None,
     ):
         super().__init__()
         self.tables = tables
@@ -51,13 +57,44 @@ class SoftTokens(nn.Module):
         self.warm_projection = nn.Linear(semantics.shape[1], semantics.shape[1])
         self.user_vectors = nn.Parameter(tables.user_vectors.clone())
         self.item_vectors = nn.Parameter(tables.item_vectors.clone())
-        self.register_buffer("semantics", standardize(semantics))
+        mean, scale = mean_and_scale(semantics)
+        self.register_buffer("semantics", standardize(semantics, mean, scale))
+        self.register_buffer("semantics_mean", mean)
+        self.register_buffer("semantics_scale", scale)
+        self.register_buffer("semantic_bias", torch.zeros_like(mean) if semantic_bias is None else semantic_bias)
         self.register_buffer("token_norm", torch.tensor(token_norm))
         self.gain = nn.Parameter(torch.full((3,), gain))
         self.has_residual = residual
         self.llm_weight = nn.Parameter(torch.tensor(1.0), requires_grad=residual)
         self.collab_weight = nn.Parameter(torch.tensor(1.0 if residual else 0.0), requires_grad=residual)
         self.bias = nn.Parameter(torch.tensor(0.0), requires_grad=residual)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, torch.Tensor], residual: bool) -> SoftTokens:
+        """Rebuild from what `state_dict()` gave, without gradients; the tensors are taken as they are, not copied."""
+        shapes = {name: tensor.to("meta") for name, tensor in state.items()}
+        tables = {name.removeprefix("tables."): t for name, t in shapes.items() if name.startswith("tables.")}
+        hidden, dim = shapes["projection.0.weight"].shape
+        with torch.device("meta"):
+            projection = Projection(dim, hidden, shapes["semantics"].shape[1])
+            made = cls(CollabTables(**tables), shapes["semantics"], projection, 1.0, 1.0, residual)
+        made.load_state_dict(state, assign=True)
+        return made.requires_grad_(False).eval()
+
+    def extended(self, semantics: torch.Tensor) -> SoftTokens:
+        """These tokens for a catalogue with more items, which were not trained on: what is known of them is semantics.
+
+        Args:
+            semantics: float32 [m, d], of the new items as the LLM gives them; their indices follow those known here.
+        """
+        rows = (semantics.to(self.semantics.device) - self.semantics_mean) / self.semantics_scale
+        vectors = self.item_vectors.new_zeros(len(rows), self.item_vectors.shape[1])
+        new = {"semantics": rows, "tables.item_bias": rows @ self.semantic_bias}
+        new |= {"item_vectors": vectors, "tables.item_vectors": vectors}
+        state = self.state_dict()
+        return self.from_state(
+            state | {name: torch.cat([state[name], more]) for name, more in new.items()}, self.has_residual
+        )
 
     def user_embedding(self, user: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
         """Input embeddings [B, d] of `<User_ID>`; users unseen in training are folded in from history [B, H]."""
@@ -93,11 +130,16 @@ class SoftTokens(nn.Module):
         return self.llm_weight * llm_logits + self.collab_weight * collab + self.bias
 
 
-def standardize(semantics: torch.Tensor) -> torch.Tensor:
-    """Centre items' semantics [I + 1, d] and scale them to unit variance; row 0 stays zero.
+def mean_and_scale(semantics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean [d] and standard deviation [] of items' semantics [I + 1, d], row 0 left out."""
+    items = semantics[1:]
+    mean = items.mean(dim=0)
+    return mean, (items - mean).std().clamp_min(1e-6)
+
+
+def standardize(semantics: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Centre items' semantics [I + 1, d] by `mean` [d] and divide them by `scale` []; row 0 stays zero.
 
     Hidden states of an LLM share one large direction that says nothing about the item.
     """
-    items = semantics[1:]
-    centred = items - items.mean(dim=0)
-    return torch.cat([torch.zeros_like(semantics[:1]), centred / centred.std().clamp_min(1e-6)])
+    return torch.cat([torch.zeros_like(semantics[:1]), (semantics[1:] - mean) / scale])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -14,7 +13,7 @@ from components.core.config import Config
 from components.core.dataset import PreparedData
 from components.core.paths import atomic_output
 from components.core.prompt import PromptBuilder
-from components.core.scorer import decoder_of
+from components.core.semantics import item_semantics
 from components.core.tracking import Tracker
 
 
@@ -32,26 +31,8 @@ def distill_items(config: Config, dataset: Path, adapter: Path, output: Path, tr
     llm, tokenizer, _ = load_adapter(adapter / "adapter", config.backbone.device)
     prompts = PromptBuilder(tokenizer, config.prompt, data.titles)
     token_ids = [prompts.item(item) for item in range(1, data.n_items + 1)]
-    semantics = item_semantics(llm, token_ids, config.distill.batch_size, tracker)
+    semantics = item_semantics(llm, token_ids, config.distill.batch_size, partial(tracker.progress, note="items"))
     with atomic_output(output) as folder:
         folder.mkdir()
         padded = torch.cat([torch.zeros(1, semantics.shape[1]), semantics])
         save_file({"semantics": padded}, folder / "semantics.safetensors")
-
-
-@torch.inference_mode()
-def item_semantics(llm: Any, token_ids: Sequence[list[int]], batch_size: int, tracker: Tracker) -> torch.Tensor:
-    """Last hidden state at each prompt's last token, float32 [n, d] on the CPU, whatever the batch or its padding."""
-    device = llm.get_input_embeddings().weight.device
-    vectors = torch.empty(len(token_ids), llm.config.hidden_size)
-    order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        lengths = torch.tensor([len(token_ids[i]) for i in chosen])
-        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(token_ids[i]) for i in chosen], batch_first=True)
-        # causal attention and padding on the right: no real token ever sees a padded one, so no mask is needed
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=llm.dtype == torch.bfloat16):
-            hidden = decoder_of(llm)(input_ids=ids.to(device), use_cache=False).last_hidden_state
-        vectors[chosen] = hidden[torch.arange(len(chosen)), lengths - 1].float().cpu()
-        tracker.progress(start + len(chosen), len(order), "items")
-    return vectors

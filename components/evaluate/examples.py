@@ -12,6 +12,8 @@ from components.core.bundle import Bundle
 from components.core.collab import CollabTables
 from components.core.dataset import PreparedData, Split
 from components.core.packing import Progress
+from components.core.ranking import Ranker, Ranking, Request
+from components.core.scorer import probability
 
 # The ranking's time grows with it; the crowd's best thirty are as good a show as its hundreds
 _CANDIDATES = 32
@@ -52,33 +54,27 @@ def recommend_examples(
         tables: collaborative models by arm.
         users: examples wanted; fewer where fewer users qualify.
         seed: of the draw.
-        progress: called with users done and wanted.
+        progress: called with pairs scored, done and in all.
         each: recommendations a user.
     """
-    chosen, titles, examples = _users_with_likes(data.test, users, seed), data.titles, []
-    for done, user_id in enumerate(data.users["user_id"].gather(chosen - 1), start=1):
-        best = model.recommend(user_id, n=each, candidates=_CANDIDATES)
-        if best.height:
-            asked = model.pairs(user_id, best["item_id"].to_list())
+    ids = data.users["user_id"].cast(pl.String).gather(_users_with_likes(data.test, users, seed) - 1).to_list()
+    ranker, titles, examples = Ranker(model), data.titles, []
+    rankings = ranker.rank([Request(user_id) for user_id in ids], each, _CANDIDATES, progress=progress)
+    for user_id, best in zip(ids, rankings, strict=True):
+        if best.titles:
+            asked = ranker.rows([Request(user_id, candidates=tuple(map(str, best.item_ids)))])
             liked = [titles[item] for item in asked.history[0] if item]
-            examples.append(Example(str(user_id), liked, _judge(model, tables, asked, best)))
-        progress(done, len(chosen))
+            examples.append(Example(user_id, liked, _judge(model, tables, asked, best)))
     return examples
 
 
-def _judge(model: Bundle, tables: Mapping[str, CollabTables], asked: Split, best: pl.DataFrame) -> list[Recommendation]:
+def _judge(model: Bundle, tables: Mapping[str, CollabTables], asked: Split, best: Ranking) -> list[Recommendation]:
     others = {"text_only": model.score(asked, "text_only")} | {a: t.score_split(asked) for a, t in tables.items()}
-    by_arm = {"sella": best["score"].to_numpy()} | {arm: probability(logits) for arm, logits in others.items()}
+    by_arm = {"sella": best.scores} | {arm: probability(logits) for arm, logits in others.items()}
     return [
         Recommendation(title, {arm: float(values[row]) for arm, values in by_arm.items()})
-        for row, title in enumerate(best["title"])
+        for row, title in enumerate(best.titles)
     ]
-
-
-def probability(logits: np.ndarray) -> np.ndarray:
-    """Sigmoid, float32 [n]."""
-    result: np.ndarray = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    return result.astype(np.float32)
 
 
 def _users_with_likes(test: Split, users: int, seed: int) -> np.ndarray:

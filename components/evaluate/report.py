@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 
 from components.core.config import Config
 from components.core.dataset import SPLITS, Split
+from components.core.scorer import probability
 from components.evaluate import plots
-from components.evaluate.examples import Example, probability
+from components.evaluate.examples import Example
 from components.evaluate.summary import ARMS, LATE_FUSION, METRICS, SLICES
 from components.evaluate.svg import house_style, inline, standalone
 from components.evaluate.training_plots import alignment_maps, curve_panels

@@ -18,8 +18,9 @@ from components.core.dataset import PreparedData, Split
 from components.core.late_fusion import VALID_LOGITS, fit_late_fusion, load_valid_logits
 from components.core.paths import atomic_output
 from components.core.rows import evaluation_rows
+from components.core.scorer import probability
 from components.core.tracking import Tracker
-from components.evaluate.examples import probability, recommend_examples
+from components.evaluate.examples import recommend_examples
 from components.evaluate.report import Content, write_report
 from components.evaluate.summary import ARMS, LATE_FUSION, flat_metrics, summarize
 

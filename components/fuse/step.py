@@ -96,7 +96,8 @@ def build_soft_tokens(config: Config, inputs: FuseInputs, llm: Any) -> SoftToken
     if config.fuse.warm_start:
         projection.load_state_dict(load_file(inputs.aligned / "projection.safetensors"))
     token_norm = embeddings.float().norm(dim=1).mean().item()
-    return SoftTokens(tables, semantics, projection, token_norm, config.fuse.gain, config.fuse.residual)
+    bias = load_file(inputs.aligned / "semantic_bias.safetensors")["weight"] if config.fuse.aligned else None
+    return SoftTokens(tables, semantics, projection, token_norm, config.fuse.gain, config.fuse.residual, bias)
 
 
 @torch.no_grad()

@@ -8,16 +8,17 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from components.core.bundle import Bundle, load_bundle
+from components.core.bundle import load_bundle
+from components.core.ranking import Ranker, Request
 
 
 class SellaRec(PythonModel):
     """P(like) of pairs of user and item."""
 
-    _bundle: Bundle
+    _ranker: Ranker
 
     def load_context(self, context: PythonModelContext) -> None:
-        self._bundle = load_bundle(context.artifacts["bundle"])
+        self._ranker = Ranker(load_bundle(context.artifacts["bundle"]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -25,12 +26,11 @@ class SellaRec(PythonModel):
         """Probabilities for rows with columns user_id and item_id, in their order: one column, score.
 
         Raises:
-            BundleError: a user or an item that the model does not know.
+            RequestError: an item cannot be what was meant.
         """
-        scores = pd.Series(index=model_input.index, dtype="float64")
-        for user_id, rows in model_input.groupby("user_id", sort=False):
-            scores[rows.index] = self._bundle.probabilities(user_id, rows["item_id"].tolist())
-        return scores.to_frame("score")
+        pairs = model_input.astype(str)[["user_id", "item_id"]].itertuples(index=False)
+        rankings = self._ranker.rank([Request(user_id, candidates=(item_id,)) for user_id, item_id in pairs])
+        return pd.DataFrame({"score": [ranking.scores[0] for ranking in rankings]}, index=model_input.index)
 
 
 mlflow.models.set_model(SellaRec())

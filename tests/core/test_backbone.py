@@ -21,8 +21,8 @@ from components.core.packing import Packer
 from components.core.prompt import PromptBuilder
 from components.core.rows import evaluation_rows
 from components.core.scorer import YesNoScorer, score_split
+from components.core.semantics import item_semantics
 from components.core.tracking import Tracker
-from components.distill_items.step import item_semantics
 from components.prepare_data.step import prepare_data
 
 CPU = torch.device("cpu")
@@ -102,7 +102,7 @@ def test_the_packaged_llm_on_the_packaged_ratings(tmp_path):
     np.testing.assert_allclose(score_split(scorer, packer, split, 1024), expected, atol=1e-4, rtol=0)
 
     items = [prompts.item(item) for item in range(1, 17)]
-    alone, together = item_semantics(llm, items, 1, Tracker()), item_semantics(llm, items, 16, Tracker())
+    alone, together = item_semantics(llm, items, 1), item_semantics(llm, items, 16)
     assert alone.std() > 0.1
     torch.testing.assert_close(together, alone, atol=1e-3, rtol=0)
 

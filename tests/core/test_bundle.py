@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -9,16 +10,12 @@ import pytest
 
 from components.core.bundle import BundleError, load_bundle
 from components.core.dataset import PreparedData, Split
+from components.core.soft_tokens import SoftTokens
 
 
 @pytest.fixture(scope="module")
 def bundle(fused):
     return load_bundle(fused, "cpu")
-
-
-@pytest.fixture(scope="module")
-def rated(genre_data):
-    return pl.concat([pl.read_parquet(genre_data / f"{name}.parquet") for name in ("train", "valid", "test")])
 
 
 def test_a_bundle_alone_gives_the_same_scores(
@@ -44,67 +41,6 @@ def test_a_bundle_alone_gives_the_same_scores(
         np.testing.assert_allclose(alone.score(test, arm), scores, atol=1e-5, rtol=0)
 
 
-def test_recommends_unseen_titles_best_first(bundle, rated):
-    for user in (1, 17, 40):
-        found = bundle.recommend(user, n=12)
-        assert found.columns == ["item_id", "title", "score"]
-        assert len(found) == 12
-        assert not set(found["item_id"]) & set(rated.filter(pl.col("user_id") == user)["item_id"])
-        assert found["score"].is_sorted(descending=True)
-        assert found["score"].is_between(0, 1).all()
-        titles = dict(bundle.items.select("item_id", "title").iter_rows())
-        assert [titles[item] for item in found["item_id"]] == found["title"].to_list()
-        scores = 1 / (1 + np.exp(-bundle.score(bundle.pairs(user, found["item_id"].to_list()))))
-        np.testing.assert_allclose(found["score"], scores, atol=1e-5)
-        np.testing.assert_allclose(bundle.probabilities(user, found["item_id"].to_list()), scores, atol=1e-5)
-
-
-def test_recommends_from_the_candidates_of_the_collaborative_score(bundle, rated):
-    few = bundle.recommend(3, n=5, candidates=5)
-    assert len(bundle.recommend(3, n=5, candidates=2)) == len(few) == 5
-    unseen = sorted(set(bundle.items["item_id"]) - set(rated.filter(pl.col("user_id") == 3)["item_id"]))
-    collab = bundle.soft_tokens.tables.score_split(bundle.pairs(3, unseen))
-    assert set(few["item_id"]) == {unseen[i] for i in np.argsort(-collab)[:5]}
-
-
-def test_pairs_ask_with_the_newest_likes(bundle, rated, tiny_config):
-    liked = rated.filter((pl.col("user_id") == 5) & (pl.col("label") == 1)).sort("timestamp")["item_id"]
-    split = bundle.pairs(5, [80, 1])
-    ids = bundle.items["item_id"].to_list()
-    assert [ids[i - 1] for i in split.history[0]] == liked.tail(tiny_config.data.history_length).to_list()
-    assert [ids[i - 1] for i in split.item] == [80, 1]
-    assert (split.history[0] == split.history[1]).all()
-    assert bundle.users["user_id"][int(split.user[0]) - 1] == 5
-
-
-def test_ids_given_as_text_are_understood(bundle):
-    assert bundle.recommend("7", n=3).equals(bundle.recommend(7, n=3))
-
-
-def test_who_has_seen_everything_gets_nothing(bundle):
-    everything = bundle.items["item_id"].to_list()
-    users = bundle.users.with_columns(seen=pl.Series([everything] * bundle.users.height))
-    assert type(bundle)(**{**vars(bundle), "users": users}).recommend(2).is_empty()
-
-
-def test_who_liked_nothing_is_asked_without_a_history(bundle):
-    users = bundle.users.with_columns(history=pl.Series([[]] * bundle.users.height, dtype=pl.List(pl.Int64)))
-    newcomer = type(bundle)(**{**vars(bundle), "users": users})
-    assert not newcomer.pairs(2, [1]).history.any()
-    assert newcomer.recommend(2, n=3)["score"].is_finite().all()
-
-
-@pytest.mark.parametrize("unknown", [999, "nobody", None])
-def test_an_unknown_user_is_named(bundle, unknown):
-    with pytest.raises(BundleError, match=f"user_id {unknown!r} is not known to this model"):
-        bundle.recommend(unknown)
-
-
-def test_an_unknown_item_is_named(bundle):
-    with pytest.raises(BundleError, match="item_id 4711 is not known to this model"):
-        bundle.pairs(1, [1, 4711])
-
-
 def test_an_unknown_user_index_scores_from_the_history(bundle, genre_data):
     test = PreparedData(genre_data).test.take(np.arange(4))
     stranger = Split(**{**vars(test), "user": np.zeros(4, dtype=np.int64)})
@@ -122,7 +58,7 @@ def test_what_is_no_bundle_is_an_error(tmp_path, content):
 def test_another_format_is_an_error(fused, tmp_path):
     folder = shutil.copytree(fused, tmp_path / "bundle")
     (folder / "bundle.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(BundleError, match="format 99; this version reads 1"):
+    with pytest.raises(BundleError, match="format 99; this version reads 2: train the model again"):
         load_bundle(folder)
 
 
@@ -132,3 +68,65 @@ def test_versions_are_noted(fused):
     noted = json.loads((fused / "bundle.json").read_text())["versions"]
     assert noted["torch"] == torch.__version__
     assert set(noted) >= {"transformers", "peft", "safetensors"}
+
+
+def newcomer(bundle, item):
+    """The bundle as if its `item` (index) had not been in train: semantics are all that is known of it."""
+    state = {name: tensor.clone() for name, tensor in bundle.soft_tokens.state_dict().items()}
+    for name in ("item_vectors", "tables.item_vectors"):
+        state[name][item] = 0
+    state["tables.item_bias"][item] = state["semantics"][item] @ state["semantic_bias"]
+    return replace(bundle, soft_tokens=SoftTokens.from_state(state, bundle.soft_tokens.has_residual))
+
+
+def test_a_new_item_is_judged_as_one_of_the_catalogue_that_was_not_in_train(bundle, genre_data):
+    test, item, arms = PreparedData(genre_data).test, 7, ("sella", "text_only", "collab")
+    assert bundle.soft_tokens.semantic_bias.any()
+    titles = pl.DataFrame({"item_id": [None, "new"], "title": ["Candy Moon", bundle.items["title"][item - 1]]})
+    longer = bundle.extended(titles)
+    asked, history = np.full(len(test), item), np.where(test.history == 3, item, test.history)
+    moved = np.where(history == item, len(bundle.items) + 2, history)
+    for arm in arms:
+        expected = newcomer(bundle, item).score(replace(test, item=asked, history=history), arm)
+        found = longer.score(replace(test, item=np.full(len(test), len(bundle.items) + 2), history=moved), arm)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(longer.score(test, arm), bundle.score(test, arm), atol=1e-6)
+    assert longer.items.tail(2)["item_id"].to_list() == [None, "new"]
+    assert longer.items.height == bundle.items.height + 2
+    assert len(bundle.soft_tokens.semantics) == bundle.items.height + 1
+
+
+def test_another_data_sets_rows_are_adopted_by_ids(bundle, genre_data, tmp_path):
+    """The same rows under other indices, user 3 and item 9 under ids that the model has never seen."""
+    data = PreparedData(genre_data)
+    draw, other = np.random.default_rng(0), shutil.copytree(genre_data, tmp_path / "other")
+    data.users.with_columns(pl.col("user_id").replace(3, 3000))[draw.permutation(data.n_users)].write_parquet(
+        other / "users.parquet"
+    )
+    data.items.with_columns(pl.col("item_id").replace(9, 9000))[draw.permutation(data.n_items)].write_parquet(
+        other / "items.parquet"
+    )
+    rows = pl.read_parquet(genre_data / "test.parquet")
+    rows = rows.with_columns(pl.col("user_id").replace(3, 3000), pl.col("item_id").replace(9, 9000))
+    rows.with_columns(pl.col("history").list.eval(pl.element().replace(9, 9000))).write_parquet(other / "test.parquet")
+
+    adopting, adopted = bundle.adopt(PreparedData(other), PreparedData(other).test)
+    new = bundle.items.height + 1
+    assert adopting.items.row(new - 1) == ("9000", bundle.items["title"][8], False)
+    place = np.arange(new)
+    place[9] = new
+    np.testing.assert_array_equal(adopted.item, place[data.test.item])
+    np.testing.assert_array_equal(adopted.history, place[data.test.history])
+    np.testing.assert_array_equal(adopted.user, np.where(data.test.user == 3, 0, data.test.user))
+    np.testing.assert_array_equal(adopted.label, data.test.label)
+    known = (data.test.user != 3) & ~((adopted.history == new).any(axis=1) | (adopted.item == new))
+    assert 0 < known.sum() < len(known)
+    np.testing.assert_allclose(adopting.score(adopted)[known], bundle.score(data.test)[known], atol=1e-5)
+
+
+def test_its_own_rows_are_adopted_as_they_are(bundle, genre_data):
+    data = PreparedData(genre_data)
+    same, adopted = bundle.adopt(data, data.test)
+    assert same is bundle
+    for name, column in vars(data.test).items():
+        np.testing.assert_array_equal(getattr(adopted, name), column)

@@ -10,7 +10,7 @@ from components.core.packing import Packer, group_by_user
 from components.core.projection import Projection
 from components.core.prompt import ITEM_ID, USER_ID, WARM_ID, PromptBuilder
 from components.core.scorer import YesNoScorer, score_split
-from components.core.soft_tokens import SoftTokens, standardize
+from components.core.soft_tokens import SoftTokens, mean_and_scale, standardize
 
 TRAINED = {
     "soft_tokens.user_vectors",
@@ -134,9 +134,10 @@ def test_residual_by_hand(soft_tokens, by_hand):
 
 def test_standardized_semantics_are_centred_of_unit_variance_and_keep_padding_at_zero():
     torch.manual_seed(0)
-    found = standardize(torch.cat([torch.zeros(1, 6), torch.randn(9, 6) * 3 + torch.arange(6) * 100]))
+    semantics = torch.cat([torch.zeros(1, 6), torch.randn(9, 6) * 3 + torch.arange(6) * 100])
+    found = standardize(semantics, *mean_and_scale(semantics))
     assert not found[0].any()
     torch.testing.assert_close(found[1:].mean(dim=0), torch.zeros(6), atol=1e-4, rtol=0)
     torch.testing.assert_close(found[1:].std(), torch.tensor(1.0))
     # alike semantics must not blow up
-    assert not standardize(torch.ones(4, 6))[1:].any()
+    assert not standardize(torch.ones(4, 6), *mean_and_scale(torch.ones(4, 6)))[1:].any()

@@ -9,8 +9,9 @@ from components.core.adapter import load_adapter
 from components.core.backbone import load_backbone
 from components.core.dataset import PreparedData
 from components.core.prompt import PromptBuilder
+from components.core.semantics import item_semantics
 from components.core.tracking import Tracker
-from components.distill_items.step import distill_items, item_semantics
+from components.distill_items.step import distill_items
 
 
 @pytest.fixture(scope="module")
@@ -45,26 +46,21 @@ def test_a_row_is_the_last_hidden_state_of_the_prompts_last_token(semantics, pro
 def test_same_vector_whatever_the_batch_or_padding(prompts, tuned, semantics):
     llm = load_adapter(tuned / "adapter", "cpu")[0]
     assert len({len(ids) for ids in prompts}) > 3
-    alone, together = (item_semantics(llm, prompts, size, Tracker()) for size in (1, 16))
+    alone, together = (item_semantics(llm, prompts, size) for size in (1, 16))
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     torch.testing.assert_close(semantics[1:], alone, atol=1e-5, rtol=0)
     order = np.random.default_rng(0).permutation(len(prompts))
-    shuffled = item_semantics(llm, [prompts[i] for i in order], 16, Tracker())
+    shuffled = item_semantics(llm, [prompts[i] for i in order], 16)
     torch.testing.assert_close(shuffled, alone[order], atol=1e-5, rtol=0)
     assert alone.std(dim=0).mean() > 0.1
 
 
 def test_the_adapter_matters(tiny_config, prompts, semantics):
-    untuned = item_semantics(load_backbone(tiny_config.backbone)[0], prompts, 64, Tracker())
+    untuned = item_semantics(load_backbone(tiny_config.backbone)[0], prompts, 64)
     assert (semantics[1:] - untuned).norm(dim=1).min() > 0.1
 
 
 def test_progress_ends_with_all_items(prompts, tiny_config):
     seen = []
-
-    class Watch(Tracker):
-        def progress(self, done, total, *_):
-            seen.append((done, total))
-
-    item_semantics(load_backbone(tiny_config.backbone)[0], prompts, 32, Watch())
+    item_semantics(load_backbone(tiny_config.backbone)[0], prompts, 32, lambda *at: seen.append(at))
     assert seen == [(32, 80), (64, 80), (80, 80)]

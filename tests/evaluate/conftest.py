@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from components.core.collab import CollabTables
-from components.core.config import EvaluateConfig
+from components.core.config import Config, EvaluateConfig
 from components.core.dataset import PreparedData, Split
 from components.core.late_fusion import VALID_LOGITS, save_valid_logits
 from components.core.rows import evaluation_rows
@@ -40,7 +41,15 @@ class FakeBundle:
     noise: ClassVar = {"text_only": 3.0, "sella": 0.7}
 
     def __init__(self, world: World):
-        self.data, self.taste, self.asked = PreparedData(world.dataset), world.taste, []
+        data = PreparedData(world.dataset)
+        self.config, self.items, self.taste, self.asked = Config(), data.items, world.taste, []
+        # as long as this user's own history, so that users' pairs differ in width
+        likes = [data.test.history[data.test.user == user][0] for user in range(1, data.n_users + 1)]
+        history = [data.items["item_id"].gather(row[row > 0] - 1).to_list() for row in likes]
+        self.users = data.users.with_columns(history=pl.Series(history), seen=pl.Series(history))
+        self.soft_tokens = SimpleNamespace(
+            tables=CollabTables.load(world.collab / "mf" / "tables"), semantics=torch.zeros(data.n_items + 1, 1)
+        )
 
     def score(self, split: Split, arm: str = "sella", progress: Any = None) -> np.ndarray:
         self.asked.append((arm, split))
@@ -48,20 +57,6 @@ class FakeBundle:
         if progress is not None:
             progress(len(split), len(split))
         return (self.taste + noise)[split.user, split.item].astype(np.float32)
-
-    def pairs(self, user_id: Any, item_ids: list[Any]) -> Split:
-        user = self.data.users["user_id"].to_list().index(user_id) + 1
-        item = np.array([self.data.items["item_id"].to_list().index(i) + 1 for i in item_ids])
-        # as long as this user's own history, so that users' pairs differ in width
-        history = self.data.test.history[self.data.test.user == user][0]
-        history, n = np.tile(history[history > 0], (len(item), 1)), len(item)
-        return Split(np.full(n, user), item, np.zeros(n, np.float32), np.zeros(n, np.int64), history, np.zeros(n, bool))
-
-    def recommend(self, user_id: Any, n: int = 10, candidates: int = 100) -> pl.DataFrame:
-        split = self.pairs(user_id, self.data.items["item_id"].to_list())
-        scores = 1 / (1 + np.exp(-self.score(split)))
-        ranked = self.data.items.select("item_id", "title").with_columns(score=pl.Series(scores))
-        return ranked.sort("score", descending=True).head(n)
 
 
 def make_world(folder: Path, titles: list[str], users: int = 30, each: int = 30, seed: int = 0) -> World:

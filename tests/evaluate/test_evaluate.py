@@ -17,8 +17,8 @@ from components.core.collab import CollabTables
 from components.core.config import Config
 from components.core.dataset import PreparedData
 from components.core.rows import evaluation_rows
+from components.core.scorer import probability
 from components.core.tracking import Tracker
-from components.evaluate.examples import probability
 from components.evaluate.step import evaluate
 from tests.evaluate.conftest import tuned
 

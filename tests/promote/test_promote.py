@@ -15,6 +15,7 @@ import pytest
 
 from components.core.bundle import load_bundle
 from components.core.config import Config
+from components.core.ranking import Ranker, Request
 from components.core.tracking import Tracker
 from components.promote.register import example_input
 from components.promote.step import ALIAS, promote
@@ -22,7 +23,7 @@ from components.promote.step import ALIAS, promote
 _LOAD = """
 import sys, mlflow, pandas
 model = mlflow.pyfunc.load_model("models:/sella-rec@challenger")
-model.predict(pandas.read_csv(sys.argv[1])).to_csv(sys.argv[2], index=False)
+model.predict(pandas.read_csv(sys.argv[1], dtype=str)).to_csv(sys.argv[2], index=False)
 """
 
 
@@ -92,7 +93,7 @@ def test_a_fresh_process_loads_it_and_scores_alike(registered, fused, tmp_path):
     assert done.returncode == 0, done.stderr
     found = pd.read_csv(tmp_path / "scores.csv")["score"]
     pairs = zip(asked["user_id"], asked["item_id"], strict=True)
-    expected = [bundle.probabilities(user, [item])[0] for user, item in pairs]
+    expected = [Ranker(bundle).rank([Request(user, candidates=(item,))])[0].scores[0] for user, item in pairs]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
