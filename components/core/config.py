@@ -176,7 +176,29 @@ class EvaluateConfig(Section):
 
 
 class PromoteConfig(Section):
-    model_name: str = "sella-rec"
+    model_name: str = Field("sella-rec", pattern="^[^/:']+$", description="In MLflow's registry")
+    tolerance: float = Field(
+        0.0,
+        ge=0,
+        description="UAUC that the 95 % interval of challenger minus champion may reach below 0. 0: better beyond chance; "
+        "more: as good is enough, for whoever prefers the newer model",
+    )
+    first_tolerance: float = Field(
+        0.01,
+        ge=0,
+        description="The same against MF and LightGCN where there is no champion: nothing better is in use, so as good "
+        "is enough",
+    )
+    max_auc_loss: float = Field(0.01, ge=0, description="AUC that the interval may reach below 0; UAUC is what decides")
+    max_cold_loss: float = Field(
+        0.05, ge=0, description="AUC on items without training rows; they are few, so only a loss beyond chance counts"
+    )
+    max_calibration_error: float = Field(
+        0.1, gt=0, le=1, description="Expected calibration error of P(like); a threshold on it would mean little above"
+    )
+    min_users: int = Field(
+        100, ge=2, description="Test users with likes and dislikes; of fewer, percentile intervals are too narrow"
+    )
 
 
 class Config(Section):

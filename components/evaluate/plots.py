@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from components.core.metrics import per_user_metrics
-from components.evaluate.calibration import calibration_error, reliability
+from components.core.calibration import calibration_error, reliability
 from components.evaluate.svg import COLORS, INK, MUTED, new_figure
 
 NAMES = {

@@ -14,7 +14,7 @@ import pytest
 
 from components.core.config import Config
 from components.core.tracking import Tracker
-from components.evaluate.calibration import calibration_error, reliability
+from components.core.calibration import calibration_error, reliability
 from components.evaluate.plots import duration
 from components.evaluate.report import best_arms, verdict
 from components.evaluate.step import evaluate

@@ -1,0 +1,34 @@
+"""find-champion: which registered version the run's model will have to beat."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from components.core import champion
+from components.core.config import Config
+from components.core.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+
+def find_champion(config: Config, tracker: Tracker) -> str:
+    """The champion in the registry, as `components.core.registry.Version` writes itself.
+
+    Args:
+        config: section promote, the model's name.
+        tracker: receives it as a parameter.
+
+    Returns:
+        Empty where there is none, and where `MLFLOW_TRACKING_URI` is not set.
+    """
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        log.warning("MLFLOW_TRACKING_URI is not set: there is no registry, and so no champion")
+        return ""
+    from mlflow import MlflowClient
+
+    found = champion.find_champion(MlflowClient(), config.promote.model_name)
+    text = str(found or "")
+    tracker.params({"champion": text})
+    log.info("champion: %s", found.label if found else "none")
+    return text

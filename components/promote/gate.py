@@ -1,0 +1,170 @@
+"""The gate: whether a challenger may take the champion's place, judged on test rows that both have scored.
+
+Whole users are resampled and every model is scored on the same draws (`components.core.bootstrap`), so what is hard for
+all of them cancels. UAUC decides; AUC, cold items, calibration and the number of users can only forbid.
+
+With a tolerance of 0, the lower end of the 95 % interval of the UAUC difference has to be above 0: a model that is only
+as good gets through in 2.5 % of all windows. Above 0 it is a test of non-inferiority: being as good is enough, as long
+as the difference that was seen is not negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from components.core.bootstrap import Bootstrap, Interval, Metric, bootstrap
+from components.core.calibration import calibration_error
+from components.core.config import PromoteConfig
+from components.core.metrics import evaluate_slice
+
+_CHALLENGER = "challenger"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Test rows and what the models made of them; n rows.
+
+    Attributes:
+        user: [n] any integer ids.
+        label: [n] 0 or 1.
+        cold: bool [n], the item does not occur in the challenger's train split.
+        challenger: [n] P(like).
+        rivals: by name, [n] P(like).
+    """
+
+    user: np.ndarray
+    label: np.ndarray
+    cold: np.ndarray
+    challenger: np.ndarray
+    rivals: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measure of the challenger, and of a rival where there is one; None where the window cannot tell.
+
+    Attributes:
+        difference: challenger minus rival.
+        interval: the difference's, 95 %.
+    """
+
+    challenger: float | None
+    rival: str = ""
+    of_rival: float | None = None
+    difference: float | None = None
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule, and whether the challenger keeps it."""
+
+    name: str
+    rule: str
+    passed: bool
+    measured: Measured
+
+    def __str__(self) -> str:
+        found, told = self.measured, self.name
+        if found.rival:
+            told += f" against {found.rival} {_number(found.challenger)} to {_number(found.of_rival)}"
+        else:
+            told += f" {_number(found.challenger)}"
+        if found.difference is not None and found.interval is not None:
+            told += f", {found.difference:+.4f} ({found.interval[0]:+.4f} to {found.interval[1]:+.4f})"
+        return told if self.passed else f"{told}, wanted: {self.rule}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of the challenger, and why."""
+
+    promoted: bool
+    reason: str
+    checks: list[Check] = field(default_factory=list)
+
+
+def decide(window: Window, config: PromoteConfig, tolerance: float, samples: int, seed: int) -> Decision:
+    """Hold the challenger against every rival.
+
+    Args:
+        window: test rows scored by all of them.
+        config: the guard rails.
+        tolerance: UAUC that the challenger may lose.
+        samples: bootstrap resamples.
+        seed: of the resamples.
+
+    Returns:
+        Promoted if every check has passed; the reason gives the numbers of UAUC, or of what failed.
+
+    Raises:
+        ValueError: a score is NaN.
+    """
+    whole = _Comparison(window, np.ones(len(window.user), dtype=bool), samples, seed)
+    cold = _Comparison(window, window.cold, samples, seed)
+    checks = [_users(whole.users, config.min_users)]
+    for rival in window.rivals:
+        checks += [
+            _uauc(whole.measure("uauc", rival), tolerance),
+            _auc(whole.measure("auc", rival), config.max_auc_loss),
+            _cold_items(cold.measure("auc", rival), config.max_cold_loss),
+        ]
+    checks.append(_calibration(window, config.max_calibration_error))
+    failed = [check for check in checks if not check.passed]
+    told = failed or [check for check in checks if check.name == "UAUC"]
+    return Decision(not failed, "; ".join(str(check) for check in told), checks)
+
+
+class _Comparison:
+    """The challenger and its rivals on some of the window's rows."""
+
+    def __init__(self, window: Window, rows: np.ndarray, samples: int, seed: int):
+        scores = {_CHALLENGER: window.challenger, **window.rivals}
+        scores = {name: score[rows] for name, score in scores.items()}
+        user, label = window.user[rows], window.label[rows]
+        self._values = {name: evaluate_slice(user, label, score) for name, score in scores.items()}
+        self._resampled = bootstrap(user, label, scores, samples, seed)
+
+    @property
+    def users(self) -> int:
+        """Those having both classes."""
+        return int(self._values[_CHALLENGER]["users"] or 0)
+
+    def measure(self, metric: Metric, rival: str) -> Measured:
+        """A metric of both, and their difference."""
+        ours, theirs = self._values[_CHALLENGER][metric], self._values[rival][metric]
+        difference = None if ours is None or theirs is None else ours - theirs
+        return Measured(ours, rival, theirs, difference, self._resampled.difference(_CHALLENGER, rival, metric))
+
+
+def _users(users: int, least: int) -> Check:
+    return Check("test users with likes and dislikes", f"at least {least}", users >= least, Measured(users))
+
+
+def _uauc(found: Measured, tolerance: float) -> Check:
+    rule = f"interval above {0 - tolerance:g}, difference not below 0"
+    kept = found.interval is not None and found.interval[0] > -tolerance and (found.difference or 0) >= 0
+    return Check("UAUC", rule, kept, found)
+
+
+def _auc(found: Measured, most: float) -> Check:
+    kept = found.interval is not None and found.interval[0] > -most
+    return Check("AUC", f"interval above {0 - most:g}", kept, found)
+
+
+def _cold_items(found: Measured, most: float) -> Check:
+    # these rows are few: only a loss that is no chance forbids
+    lost = found.interval is not None and found.interval[1] < 0 and (found.difference or 0) < -most
+    return Check("AUC on cold items", f"no loss beyond chance of more than {most:g}", not lost, found)
+
+
+def _calibration(window: Window, most: float) -> Check:
+    error = calibration_error(window.label, window.challenger)
+    return Check("calibration error", f"at most {most:g}", error <= most, Measured(error))
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
