@@ -6,6 +6,7 @@ from pathlib import Path
 
 ARMS = {"mf", "lightgcn", "text_only", "sella"}
 STEPS = {
+    "find-champion",
     "prepare-data",
     "train-collab",
     "tune-llm",
@@ -13,6 +14,7 @@ STEPS = {
     "align-collab",
     "fuse",
     "evaluate",
+    "score-champion",
     "promote",
 }
 
@@ -35,4 +37,5 @@ assert summary["peak_rss_mb"] < 6144, summary["peak_rss_mb"]
 assert summary["model"]["name"] == "sella-rec"
 assert summary["model"]["version"]
 assert summary["mlflow"]["run_id"]
+assert summary["decision"]["reason"]
 print(f"{sys.argv[1]}: complete")

@@ -7,6 +7,7 @@ PACKAGED = {path.stem: path for path in sorted(Path(__file__).with_name("configs
 
 # What each step builds on; a test holds it against the compiled DAG, which takes seconds to import.
 BUILDS_ON: dict[str, tuple[str, ...]] = {
+    "find-champion": (),
     "prepare-data": (),
     "train-collab": ("prepare-data",),
     "tune-llm": ("prepare-data",),
@@ -14,6 +15,7 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
     "align-collab": ("train-collab", "distill-items"),
     "fuse": ("align-collab",),
     "evaluate": ("fuse",),
-    "promote": ("evaluate",),
+    "score-champion": ("find-champion", "prepare-data"),
+    "promote": ("evaluate", "score-champion"),
 }
 STEPS = tuple(BUILDS_ON)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import PACKAGED, cluster_cli
+from pipeline import PACKAGED, cluster_cli, registry_cli
 from pipeline.options import ConfigFile, Overrides
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _FOR_USERS = (
     "ConfigError",
     "CronError",
     "DataError",
+    "RegistryError",
     "RequestError",
     "RunError",
     "TrackingError",
@@ -220,6 +221,7 @@ def _clean_errors() -> Iterator[None]:
 
 
 cluster_cli.register(app)
+registry_cli.register(app)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""The pipeline: eight steps, and an exit handler that closes the MLflow run.
+"""The pipeline: ten steps, and an exit handler that closes the MLflow run.
 
 prepare-data ─┬─> train-collab ───────────────┐
-              └─> tune-llm ──> distill-items ─┴─> align-collab ──> fuse ──> evaluate ──> promote
+              ├─> tune-llm ──> distill-items ─┴─> align-collab ──> fuse ──> evaluate ─┬─> promote
+find-champion ┴─> score-champion ─────────────────────────────────────────────────────┘
 """
 
 from collections.abc import Mapping
@@ -11,10 +12,12 @@ from kfp import dsl
 from components.align_collab.component import align_collab
 from components.distill_items.component import distill_items
 from components.evaluate.component import evaluate
+from components.find_champion.component import find_champion
 from components.finish.component import finish
 from components.fuse.component import fuse
 from components.prepare_data.component import prepare_data
 from components.promote.component import promote
+from components.score_champion.component import score_champion
 from components.train_collab.component import train_collab
 from components.tune_llm.component import tune_llm
 from pipeline.kubernetes import LLM_ENVIRONMENT, Cluster, pipeline_config
@@ -50,7 +53,7 @@ def build_pipeline(
         node_selector: dict = {},  # noqa: B006 (kfp wants the value itself)
         tolerations: list = [],  # noqa: B006
     ):
-        """Train SeLLa-Rec, an LLM recommender that knows the crowd, compare it with its rivals, and register it.
+        """Train SeLLa-Rec, an LLM recommender that knows the crowd, compare it, and promote it if it is better.
 
         Args:
             image: The container image that every step runs in.
@@ -73,8 +76,13 @@ def build_pipeline(
         def collaborative(task: dsl.PipelineTask) -> dsl.PipelineTask:
             return retried(cluster.collab(task))
 
+        def uncached(task: dsl.PipelineTask) -> dsl.PipelineTask:
+            # MLflow is not among its inputs, so an earlier result says nothing
+            return cluster.light(task).set_caching_options(False)
+
         common = {"config": config, "code_version": code_version}
-        with dsl.ExitHandler(cluster.light(finish()).set_caching_options(False), name="steps"):
+        with dsl.ExitHandler(uncached(finish()), name="steps"):
+            champion = uncached(find_champion(**common)).output
             prepared = prepare_data(**common, data_version=data_version, window_until=window_until)
             data = cluster.data(prepared).output
             collab = collaborative(train_collab(**common, dataset=data)).output
@@ -85,8 +93,8 @@ def build_pipeline(
             made |= {"adapter": adapter, "aligned": aligned}
             bundle = llm(fuse(**common, **made, semantics=semantics)).output
             evaluated = llm(evaluate(**common, **made, bundle=bundle))
-            registered = promote(**common, bundle=bundle, evaluation=evaluated.outputs["evaluation"])
-            # the registry is not among its inputs, so an earlier result says nothing
-            cluster.light(registered).set_caching_options(False)
+            scored = llm(score_champion(**common, champion=champion, dataset=data)).output
+            judged = {"evaluation": evaluated.outputs["evaluation"], "champion_scores": scored}
+            uncached(promote(**common, bundle=bundle, champion=champion, **judged))
 
     return sella_rec

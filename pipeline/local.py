@@ -23,11 +23,10 @@ from rich.console import Console
 from components.core.config import Config
 from pipeline.failure import explain_failure
 from pipeline.progress import show_progress
-from pipeline.runs import CACHE, RUNS, RunError, RunFolder, new_run, point_latest_at, unfinished_run
+from pipeline.runs import CACHE, DEFAULT_TRACKING, RUNS, RunError, RunFolder, new_run, point_latest_at, unfinished_run
 from pipeline.summary import gather
 from pipeline.versions import code_version, data_version, git_commit
 
-_DEFAULT_TRACKING = "sqlite:///mlflow.db"
 _POLL_SECONDS = 0.3
 
 
@@ -93,7 +92,7 @@ def _work(run: RunFolder, request: dict[str, Any], console: Console) -> RunFolde
         fcntl.flock(lock, fcntl.LOCK_EX)
         os.environ.update(_environment(run, Path(request["cache"]), Path(lock.name).absolute()))
         os.environ.pop("MLFLOW_RUN_ID", None)
-        _open_tracking()
+        open_tracking()
         _execute(run, console)
     gather(run, round(time.monotonic() - started, 1))
     point_latest_at(run)
@@ -126,7 +125,7 @@ def _execute(run: RunFolder, console: Console) -> None:
 def _environment(run: RunFolder, cache: Path, lock: Path) -> dict[str, str]:
     environment = {
         "KFP_RUN_ID": run.id,
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", _DEFAULT_TRACKING),
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "SELLA_CHECKPOINTS": str(cache / "checkpoints"),
         "SELLA_PROGRESS": str(run.progress.absolute()),
@@ -137,7 +136,7 @@ def _environment(run: RunFolder, cache: Path, lock: Path) -> dict[str, str]:
     return environment | ({"SELLA_GIT_COMMIT": commit} if commit else {})
 
 
-def _open_tracking() -> None:
+def open_tracking() -> None:
     """Make a database that is not there yet: several steps at once would break it; and reach the server, if it is one.
 
     Raises:

@@ -11,6 +11,8 @@ from pathlib import Path
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
 CACHE = Path(".cache")
+# MLflow, where MLFLOW_TRACKING_URI does not name another
+DEFAULT_TRACKING = "sqlite:///mlflow.db"
 
 
 class RunError(RuntimeError):
@@ -23,7 +25,7 @@ class RunFolder:
 
     Attributes:
         path: holds `config.yaml`, `summary.json`, `comparison.json`, `predictions.parquet`, `report.html`, `bundle/`,
-            `logs/`; `steps/` (what the steps wrote) and `progress/` (what they said of themselves).
+            `promotion.html`, `logs/`; `steps/` (what the steps wrote) and `progress/` (what they said of themselves).
     """
 
     path: Path

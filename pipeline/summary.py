@@ -40,6 +40,7 @@ def gather(run: RunFolder, seconds: float) -> None:
         shutil.copytree(bundle, folder)
     for name in ("predictions.parquet", "report.html"):
         shutil.copyfile(evaluation / name, run.path / name)
+    shutil.copyfile(promoted["result"]["decision"].pop("page"), run.path / "promotion.html")
     shutil.copyfile(evaluation / "summary.json", run.path / "comparison.json")
     summary = summarize(run, promoted, evaluation, seconds)
     with atomic_output(run.summary) as file:
@@ -56,10 +57,13 @@ def summarize(run: RunFolder, promoted: dict[str, Any], evaluation: Path, second
     Returns:
         arms: {arm: {slice: {auc, uauc, ndcg, map, rows, users, uauc_ci}}}; paired: {"sella-vs-<arm>": {uauc_diff, ci}};
         steps: {step: {seconds, peak_rss_mb}}, for a cached step those of the run that made it; seconds; peak_rss_mb of
-        the hungriest step; config; mlflow: {tracking_uri, experiment, run_id}; model: {name, version}.
+        the hungriest step; config; mlflow: {tracking_uri, experiment, run_id}; model: {name, version};
+        decision: {promoted, reason, champion (its version now), checks}.
     """
     comparison = json.loads((evaluation / "summary.json").read_text())
-    times = json.loads((evaluation / STEPS_FILE).read_text()) | {"promote": promoted}
+    times = {name: read_progress(run.progress / f"{name}.json") for name in ("find-champion", "promote")}
+    for folder in promoted["inputs"].values():
+        times |= json.loads((Path(folder) / STEPS_FILE).read_text())
     steps = {step: {key: times[step][key] for key in ("seconds", "peak_rss_mb")} for step in STEPS}
     return {
         "arms": {
@@ -73,6 +77,7 @@ def summarize(run: RunFolder, promoted: dict[str, Any], evaluation: Path, second
         "config": yaml.safe_load(run.config.read_text()),
         "mlflow": {"tracking_uri": _without_user(os.environ["MLFLOW_TRACKING_URI"]), **promoted["mlflow"]},
         "model": promoted["result"]["model"],
+        "decision": promoted["result"]["decision"],
     }
 
 
@@ -94,6 +99,7 @@ def show_summary(run: RunFolder, console: Console) -> None:
         other = _NAMES[name.removeprefix("sella-vs-")]
         difference = f"{_number(values['uauc_diff'], '+.4f')}{_interval(values['ci'], '+.4f')}"
         console.print(f"SeLLa-Rec against {other}: UAUC {difference}")
+    console.print(f"\n{_decision(summary['model'], summary['decision'])}")
     taken = ", ".join(f"{step} {duration(values['seconds'])}" for step, values in summary["steps"].items())
     console.print(f"\nSteps: {taken}")
     console.print(f"This run: {duration(summary['seconds'])}; peak memory {summary['peak_rss_mb'] / 1024:.1f} GB")
@@ -102,11 +108,19 @@ def show_summary(run: RunFolder, console: Console) -> None:
     sella = os.path.relpath(shutil.which("sella", path=str(Path(sys.executable).parent)) or "sella")
     console.print(
         f"\nWhere to look next:\n"
-        f"  {LATEST}/report.html    the comparison as a page\n"
+        f"  {LATEST}/report.html    the comparison as a page; promotion.html beside it, the decision\n"
         f"  make ui                    the run in MLflow, at {_page(summary['mlflow'])};\n"
         f"                             registered: {model['name']} version {model['version']}\n"
         f"  {sella} recommend {user}    what this model recommends to a user"
     )
+
+
+def _decision(model: dict[str, str], decision: dict[str, Any]) -> str:
+    label = f"{model['name']} version {model['version']}"
+    if decision["promoted"]:
+        return f"{label} is champion now: {decision['reason']}"
+    kept = f"version {decision['champion']} stays champion" if decision["champion"] else "there is no champion"
+    return f"{label} was not promoted, {kept}: {decision['reason']}"
 
 
 def _page(tracked: dict[str, str]) -> str:

@@ -180,8 +180,8 @@ class PromoteConfig(Section):
     tolerance: float = Field(
         0.0,
         ge=0,
-        description="UAUC that the 95 % interval of challenger minus champion may reach below 0. 0: better beyond chance; "
-        "more: as good is enough, for whoever prefers the newer model",
+        description="UAUC that the 95 % interval of challenger minus champion may reach below 0. At 0, the challenger "
+        "has to be better beyond chance; above, as good is enough, for whoever prefers the newer model",
     )
     first_tolerance: float = Field(
         0.01,

@@ -278,6 +278,14 @@ def log_outcome(run: StepRun, evaluation: Path) -> None:
     run.client.set_tag(run.parent_id, _NOTE_TAG, _note(arms))
 
 
+def log_decision(run: StepRun, page: Path, tags: Mapping[str, str]) -> None:
+    """Log the promotion's page and tags to the step's run and its parent."""
+    for run_id in run.both():
+        run.client.log_text(run_id, page.read_text(encoding="utf-8"), "promotion.html")
+        for key, value in tags.items():
+            run.client.set_tag(run_id, key, value)
+
+
 def _note(arms: Mapping[str, Any]) -> str:
     """The table of arms on all test rows in Markdown, for the parent's page."""
     lines = ["| arm | AUC | UAUC | NDCG | MAP |", "|---|---|---|---|---|"]

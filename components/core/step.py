@@ -38,7 +38,7 @@ class Step:
     Attributes:
         inputs: local paths of the input artifacts by name.
         before: time and memory of every step that this one builds on, by name.
-        result: small JSON values that the runner shows (promote: model name and version).
+        result: small JSON values that the runner shows (promote: model name and version, the decision).
     """
 
     name: str
@@ -80,6 +80,11 @@ class Step:
         """Log the comparison of the arms to the pipeline's run."""
         if self.run is not None:
             mlflow_runs.log_outcome(self.run, evaluation)
+
+    def log_decision(self, page: str | Path, tags: Mapping[str, str]) -> None:
+        """Log what became of the model to the step's and the pipeline's run."""
+        if self.run is not None:
+            mlflow_runs.log_decision(self.run, Path(page), tags)
 
 
 @contextmanager

@@ -6,25 +6,43 @@ from components.core.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def promote(config: str, code_version: str, bundle: dsl.Input[dsl.Model], evaluation: dsl.Input[dsl.Artifact]) -> str:
-    """Register the model as the challenger.
+def promote(
+    config: str,
+    code_version: str,
+    bundle: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    champion: str,
+    champion_scores: dsl.Input[dsl.Artifact],
+    decision: dsl.Output[dsl.HTML],
+) -> str:
+    """Register the model as the challenger, and make it champion if it is better than the one in use.
 
     Args:
         config: The configuration of the run as JSON.
         code_version: Hash of the steps' source, so that changed code runs again.
         bundle: The complete model.
         evaluation: Its test results, kept with the registered version.
+        champion: What find-champion found; empty where there is none.
+        champion_scores: The champion's scores of the same test rows.
+        decision: Whether it was promoted and why, as one page.
 
     Returns:
         The version registered; empty without an MLflow server.
     """
     from components.core.step import running
 
-    inputs = {"bundle": bundle.path, "evaluation": evaluation.path}
+    inputs = {"bundle": bundle.path, "evaluation": evaluation.path, "champion_scores": champion_scores.path}
     with running("promote", config, code_version, inputs) as step:
+        from components.promote.page import as_json, write_page
         from components.promote.step import promote
 
-        step.log_outcome(step.inputs["evaluation"])
-        version = promote(step.config, step.inputs["bundle"], step.inputs["evaluation"], step.tracker)
-        step.result["model"] = {"name": step.config.promote.model_name, "version": version}
-    return version
+        paths = step.inputs
+        step.log_outcome(paths["evaluation"])
+        outcome = promote(
+            step.config, paths["bundle"], paths["evaluation"], paths["champion_scores"], champion, step.tracker
+        )
+        write_page(outcome, decision.path)
+        step.log_decision(decision.path, outcome.tags)
+        step.result["model"] = {"name": outcome.model, "version": outcome.version}
+        step.result["decision"] = as_json(outcome) | {"page": decision.path}
+    return outcome.version

@@ -10,36 +10,17 @@ as the difference that was seen is not negative.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from components.core.bootstrap import Bootstrap, Interval, Metric, bootstrap
+from components.core.bootstrap import Interval, Metric, bootstrap
 from components.core.calibration import calibration_error
 from components.core.config import PromoteConfig
 from components.core.metrics import evaluate_slice
+from components.promote.window import Window
 
 _CHALLENGER = "challenger"
-
-
-@dataclass(frozen=True)
-class Window:
-    """Test rows and what the models made of them; n rows.
-
-    Attributes:
-        user: [n] any integer ids.
-        label: [n] 0 or 1.
-        cold: bool [n], the item does not occur in the challenger's train split.
-        challenger: [n] P(like).
-        rivals: by name, [n] P(like).
-    """
-
-    user: np.ndarray
-    label: np.ndarray
-    cold: np.ndarray
-    challenger: np.ndarray
-    rivals: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -1,49 +1,145 @@
-"""promote: register the trained bundle in MLflow as the challenger."""
+"""promote: register the trained bundle as the challenger, and make it champion if it has earned that."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from components.core.champion import find_champion, replace_champion
 from components.core.config import Config
 from components.core.mlflow_runs import RUN_TAG
+from components.core.registry import CHALLENGER, Version
+from components.core.step import STEPS_FILE
 from components.core.tracking import Tracker
+from components.promote.gate import Decision, decide
 from components.promote.register import register
+from components.promote.window import read_window
 
-ALIAS = "challenger"
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+BUNDLE_TAG, DECISION_TAG, REASON_TAG = "sella.bundle", "sella.decision", "sella.reason"
 log = logging.getLogger(__name__)
 
 
-def promote(config: Config, bundle: Path, evaluation: Path, tracker: Tracker) -> str:
-    """Log the bundle as a model of the active MLflow run, register it, and give it the alias `challenger`.
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run's model.
 
-    A step that is tried again finds the version that it registered before.
+    Attributes:
+        model: the registered model's name.
+        version: the challenger's number; empty where nothing is registered.
+        champion: number of the champion now; empty for none.
+    """
+
+    model: str
+    version: str
+    champion: str
+    decision: Decision
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """For MLflow."""
+        return {
+            DECISION_TAG: "promoted" if self.decision.promoted else "not promoted",
+            REASON_TAG: self.decision.reason,
+        }
+
+
+def promote(
+    config: Config, bundle: Path, evaluation: Path, champion_scores: Path, champion: str, tracker: Tracker
+) -> Outcome:
+    """Register the bundle with the alias `challenger`, judge it, and give it the alias `champion` if it passes.
+
+    It replaces the champion that it was judged against and no other. A step that is tried again finds the version
+    that it registered before, and comes to the same decision.
 
     Args:
-        config: section promote.
+        config: sections promote and evaluate (bootstrap), seed.
         bundle: fuse's folder.
-        evaluation: evaluate's folder; SeLLa-Rec's test metrics become tags of the version.
-        tracker: receives the version as a parameter.
+        evaluation: evaluate's folder.
+        champion_scores: score-champion's folder.
+        champion: find-champion's word, which the scores belong to.
+        tracker: receives version and decision.
 
     Returns:
-        The registered version; empty, with a warning in the log, where `MLFLOW_TRACKING_URI` is not set.
+        Without a version, and a warning in the log, where `MLFLOW_TRACKING_URI` is not set.
     """
+    name = config.promote.model_name
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        log.warning("MLFLOW_TRACKING_URI is not set: %s is not registered; it is the folder %s", ALIAS, bundle)
-        return ""
+        reason = "MLFLOW_TRACKING_URI is not set: there is no registry"
+        log.warning("%s; the model is the folder %s", reason, bundle)
+        return Outcome(name, "", "", Decision(False, reason))
     from mlflow import MlflowClient
 
-    client, name = MlflowClient(), config.promote.model_name
-    registered = _version_of_this_run(client, name) or register(client, name, bundle, evaluation)
-    client.set_registered_model_alias(name, ALIAS, registered)
-    tracker.params({"model": name, "version": registered})
-    log.info("registered %s version %s as %s", name, registered, ALIAS)
-    return registered
+    client, base = MlflowClient(), Version.parse(champion)
+    version = _challenger(client, name, bundle, evaluation)
+    if base and _digest(client, base.name, base.number) == _digest(client, name, version):
+        decision = Decision(False, f"it is the same model as the champion, {base.label}: nothing to promote")
+    else:
+        decision = judge(config, bundle, evaluation, champion_scores, has_champion=base is not None)
+    expected = base.number if base else ""
+    if decision.promoted and not replace_champion(client, name, expected, version, decision.reason):
+        decision = Decision(False, _stale(base, find_champion(client, name)), decision.checks)
+    now = find_champion(client, name)
+    outcome = Outcome(name, version, now.number if now else "", decision)
+    for key, value in outcome.tags.items():
+        client.set_model_version_tag(name, version, key, value)
+    _track(outcome, tracker)
+    return outcome
 
 
-def _version_of_this_run(client: Any, name: str) -> str | None:
-    found = client.search_model_versions(f"name = '{name}'")
-    mine = [v for v in found if v.tags.get(RUN_TAG) == os.environ.get("KFP_RUN_ID")]
-    return str(mine[0].version) if mine else None
+def _challenger(client: MlflowClient, name: str, bundle: Path, evaluation: Path) -> str:
+    """The version of this pipeline run, registered if that has not been done yet."""
+    versions = client.search_model_versions(f"name = '{name}'")
+    mine = [str(v.version) for v in versions if v.tags.get(RUN_TAG) == os.environ.get("KFP_RUN_ID")]
+    version = mine[0] if mine else register(client, name, bundle, evaluation)
+    client.set_model_version_tag(name, version, BUNDLE_TAG, digest_of(bundle))
+    client.set_registered_model_alias(name, CHALLENGER, version)
+    return version
+
+
+def _digest(client: MlflowClient, name: str, number: str) -> str | None:
+    """None for a version that was deleted or registered without one, which equals no other."""
+    found = client.search_model_versions(f"name = '{name}' and version_number = '{number}'")
+    return found[0].tags.get(BUNDLE_TAG) if found else None
+
+
+def judge(config: Config, bundle: Path, evaluation: Path, champion_scores: Path, has_champion: bool) -> Decision:
+    """Hold the challenger against the champion, or against the collaborative arms where there is none."""
+    tolerance = config.promote.tolerance if has_champion else config.promote.first_tolerance
+    window = read_window(bundle, evaluation, champion_scores)
+    return decide(window, config.promote, tolerance, config.evaluate.bootstrap_samples, config.seed)
+
+
+def digest_of(bundle: Path) -> str:
+    """Hash of all that the bundle holds, the times of its steps aside: equal for equal models."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in bundle.rglob("*") if path.is_file() and path.name != STEPS_FILE):
+        digest.update(f"{file.relative_to(bundle).as_posix()}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as content:
+            while block := content.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _stale(base: Version | None, now: Version | None) -> str:
+    before, after = (version.label if version else "none" for version in (base, now))
+    return (
+        f"the champion has changed since this run began, from {before} to {after}: judge it against that in a new run"
+    )
+
+
+def _track(outcome: Outcome, tracker: Tracker) -> None:
+    tracker.params({"model": outcome.model, "version": outcome.version})
+    for check in outcome.decision.checks:
+        found = check.measured
+        if found.rival and found.interval:
+            name = f"{check.name}_vs_{found.rival}".lower().replace(" ", "_")
+            low, high = found.interval
+            tracker.metrics({f"{name}_diff": found.difference, f"{name}_low": low, f"{name}_high": high})
+    log.info("%s version %s: %s", outcome.model, outcome.version, ", ".join(outcome.tags.values()))

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from components.core.calibration import calibration_error, reliability
 from components.core.config import Config
 from components.core.tracking import Tracker
-from components.core.calibration import calibration_error, reliability
 from components.evaluate.plots import duration
 from components.evaluate.report import best_arms, verdict
 from components.evaluate.step import evaluate

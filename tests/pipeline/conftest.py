@@ -34,6 +34,7 @@ def config_file(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -
     tree["tune"] |= {"rows_per_step": 2, "save_every": 5}
     tree["fuse"] |= {"max_labels": 80, "rows_per_step": 2}
     tree["evaluate"] |= {"bootstrap_samples": 100, "examples": 2, "max_rows_per_user": 6}
+    tree["promote"] |= {"min_users": 10}
     path = tmp_path_factory.mktemp("config") / "tiny.yaml"
     path.write_text(yaml.safe_dump(tree))
     return path

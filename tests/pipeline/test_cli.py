@@ -22,7 +22,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-_COMMANDS = ("run", "compile", "data", "score", "recommend", "submit", "schedule", "status")
+_COMMANDS = ("run", "compile", "data", "score", "recommend", "submit", "schedule", "status", "promote", "rollback")
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in _COMMANDS)])

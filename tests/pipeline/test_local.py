@@ -42,7 +42,8 @@ def runs_of(client: Any, run_id: str) -> dict[str, Any]:
 
 
 def test_the_summary_keeps_its_contract(summary):
-    assert set(summary) == {"arms", "paired", "steps", "seconds", "peak_rss_mb", "config", "mlflow", "model"}
+    expected = {"arms", "paired", "steps", "seconds", "peak_rss_mb", "config", "mlflow", "model", "decision"}
+    assert set(summary) == expected
     assert set(summary["arms"]) == ARMS
     for slices in summary["arms"].values():
         assert set(slices) == {"all", "warm", "cold"}

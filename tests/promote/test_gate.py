@@ -9,7 +9,8 @@ import pytest
 
 from components.core.calibration import calibration_error
 from components.core.config import PromoteConfig
-from components.promote.gate import Decision, Window, decide
+from components.promote.gate import Decision, decide
+from components.promote.window import Window
 
 WINDOWS, USERS, EACH = 200, 115, 6
 SKILL = 0.6  # of the champion

@@ -1,0 +1,41 @@
+"""The decision as a page, and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from components.promote.step import Outcome
+
+_TEMPLATE = "decision.html.j2"
+
+
+def write_page(outcome: Outcome, path: str | Path) -> None:
+    """One self-contained HTML page."""
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "signed": _signed}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(environment.get_template(_TEMPLATE).render(outcome=outcome), encoding="utf-8")
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """`promoted`, `reason`, `champion` (its version now) and `checks`, each with its rule and what was measured."""
+    return {"champion": outcome.champion, **asdict(outcome.decision)}
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}".replace("-", "−")

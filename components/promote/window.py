@@ -1,0 +1,64 @@
+"""The test rows that the gate judges on, with what challenger and rivals made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+PREDICTIONS = "predictions.parquet"
+_ROW = ("user_id", "item_id", "timestamp", "label")
+# The arms of evaluate that a first model has to stand up to.
+_COLLABORATIVE = {"MF": "mf", "LightGCN": "lightgcn"}
+
+
+@dataclass(frozen=True)
+class Window:
+    """Test rows and what the models made of them; n rows.
+
+    Attributes:
+        user: [n] any integer ids.
+        label: [n] 0 or 1.
+        cold: bool [n], the item does not occur in the challenger's train split.
+        challenger: [n] P(like).
+        rivals: by name, [n] P(like).
+    """
+
+    user: np.ndarray
+    label: np.ndarray
+    cold: np.ndarray
+    challenger: np.ndarray
+    rivals: Mapping[str, np.ndarray]
+
+
+def read_window(bundle: Path, evaluation: Path, champion_scores: Path) -> Window:
+    """Put together what evaluate and score-champion wrote.
+
+    Args:
+        bundle: fuse's folder; says which items occur in train.
+        evaluation: evaluate's folder.
+        champion_scores: score-champion's folder; without predictions, the rivals are the collaborative arms.
+
+    Raises:
+        ValueError: the two did not score the same rows.
+    """
+    predictions = pl.read_parquet(evaluation / PREDICTIONS)
+    rows = predictions.filter(arm="sella")
+    if (champion_scores / PREDICTIONS).is_file():
+        scored = pl.read_parquet(champion_scores / PREDICTIONS)
+        if not scored.select(_ROW).equals(rows.select(_ROW)):
+            raise ValueError(f"{champion_scores / PREDICTIONS} and {evaluation / PREDICTIONS} hold different rows")
+        rivals = {"champion": scored["score"]}
+    else:
+        rivals = {name: predictions.filter(arm=arm)["score"] for name, arm in _COLLABORATIVE.items()}
+    items = pl.read_parquet(bundle / "items.parquet", columns=["item_id", "in_train"])
+    return Window(
+        user=rows["user_id"].rank("dense").to_numpy(),
+        label=rows["label"].to_numpy(),
+        cold=~rows.join(items, on="item_id", how="left", maintain_order="left")["in_train"].to_numpy(),
+        challenger=rows["score"].to_numpy(),
+        rivals={name: score.to_numpy() for name, score in rivals.items()},
+    )
