@@ -60,10 +60,11 @@ def replace_champion(client: MlflowClient, name: str, base: str, to: str, reason
         reason: for people who read the log.
 
     Returns:
-        Whether it was granted.
+        Whether `to` is champion now; it may have been before, as where a killed step is tried again.
     """
-    if _settle(client, name) != base:
-        return False
+    champion = _settle(client, name)
+    if champion != base:
+        return champion == to
     token = _append(client, name, base, to, reason)
     granted = promotions(client, name)
     if token not in {promotion.token for promotion in granted}:

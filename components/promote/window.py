@@ -54,11 +54,13 @@ def read_window(bundle: Path, evaluation: Path, champion_scores: Path) -> Window
         rivals = {"champion": scored["score"]}
     else:
         rivals = {name: predictions.filter(arm=arm)["score"] for name, arm in _COLLABORATIVE.items()}
+    # the bundle's ids are text, whatever the data's are
     items = pl.read_parquet(bundle / "items.parquet", columns=["item_id", "in_train"])
+    known = rows.select(pl.col("item_id").cast(pl.String)).join(items, "item_id", "left", maintain_order="left")
     return Window(
         user=rows["user_id"].rank("dense").to_numpy(),
         label=rows["label"].to_numpy(),
-        cold=~rows.join(items, on="item_id", how="left", maintain_order="left")["in_train"].to_numpy(),
+        cold=~known["in_train"].to_numpy(),
         challenger=rows["score"].to_numpy(),
         rivals={name: score.to_numpy() for name, score in rivals.items()},
     )

@@ -17,7 +17,7 @@ from components.core import champion as module
 from components.core.champion import find_champion, promotions, replace_champion
 from components.core.registry import CHAMPION, PREVIOUS, Version, find
 
-ROUNDS = 20
+ROUNDS = 15
 # One request a line: base and to. They come to both processes at the same time.
 _COMPETITOR = """
 import sys
@@ -97,6 +97,9 @@ def test_stale_knowledge_promotes_nothing(client, name):
     assert not replace_champion(client, name, "1", "3", "better than 1, which nobody uses any more")
     assert not replace_champion(client, name, "", "3", "first")
     assert aliases(client, name) == ("2", "1")
+    # tried again by the one that was granted
+    assert replace_champion(client, name, "1", "2", "better")
+    assert len(promotions(client, name)) == 2
 
 
 def test_a_promotion_whose_process_was_killed_is_completed_by_the_next_to_look(client, name, monkeypatch):

@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from components.core.bundle import load_bundle
 from components.core.config import Config
 from components.core.ranking import Ranker, Request
+from components.core.registry import CHALLENGER
 from components.core.tracking import Tracker
 from components.promote.register import example_input
-from components.promote.step import ALIAS, promote
+from components.promote.step import promote
 
 _LOAD = """
 import sys, mlflow, pandas
@@ -32,7 +34,14 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation")
     values = {"auc": 0.71234, "uauc": None}
     (folder / "summary.json").write_text(json.dumps({"arms": {"sella": {"all": values}}}))
+    rows = {"user_id": [1, 1, 2], "item_id": [1, 2, 3], "timestamp": [1, 2, 3], "label": [0, 1, 1]}
+    arms = [pl.DataFrame(rows).with_columns(arm=pl.lit(arm), score=0.5) for arm in ("mf", "lightgcn", "sella")]
+    pl.concat(arms).write_parquet(folder / "predictions.parquet")
     return folder
+
+
+def promoted_version(bundle: Path, evaluation: Path) -> str:
+    return promote(Config(), bundle, evaluation, Path("nowhere"), "", Tracker()).version
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +71,16 @@ def registered(server: Any, fused: Path, evaluation: Path) -> list[str]:
         server.set_tag(parent.info.run_id, "test", "parent")
     for _attempt in range(2):
         with mlflow.start_run(parent_run_id=parent.info.run_id):
-            versions.append(promote(Config(), fused, evaluation, Tracker()))
+            versions.append(promoted_version(fused, evaluation))
     return versions
 
 
 def test_a_retried_step_registers_once(registered, server):
     assert registered == ["1", "1"]
-    version = server.get_model_version_by_alias("sella-rec", ALIAS)
+    version = server.get_model_version_by_alias("sella-rec", CHALLENGER)
     assert str(version.version) == "1"
-    assert version.tags == {"test_auc": "0.7123", "sella.run": "first"}
+    assert version.tags["test_auc"] == "0.7123"
+    assert version.tags["sella.run"] == "first"
 
 
 def test_the_pipelines_page_shows_the_model(registered, server):
@@ -100,7 +110,7 @@ def test_a_fresh_process_loads_it_and_scores_alike(registered, fused, tmp_path):
 def test_nothing_in_the_model_is_a_pickle(registered, server):
     import mlflow
 
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/sella-rec@{ALIAS}"))
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/sella-rec@{CHALLENGER}"))
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert any(path.name == "soft_tokens.safetensors" for path in files)
     assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".bin", ".pt", ".pth")]
@@ -111,13 +121,13 @@ def test_another_run_is_another_version_and_the_challenger(registered, server, f
 
     monkeypatch.setenv("KFP_RUN_ID", "second")
     with mlflow.start_run():
-        assert promote(Config(), fused, evaluation, Tracker()) == "2"
-    assert str(server.get_model_version_by_alias("sella-rec", ALIAS).version) == "2"
+        assert promoted_version(fused, evaluation) == "2"
+    assert str(server.get_model_version_by_alias("sella-rec", CHALLENGER).version) == "2"
 
 
 def test_without_a_server_it_says_so(fused, evaluation, monkeypatch, caplog):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert promote(Config(), fused, evaluation, Tracker()) == ""
+    assert promoted_version(fused, evaluation) == ""
     assert "MLFLOW_TRACKING_URI is not set" in caplog.text
 
 
