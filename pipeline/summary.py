@@ -116,11 +116,14 @@ def show_summary(run: RunFolder, console: Console) -> None:
 
 
 def _decision(model: dict[str, str], decision: dict[str, Any]) -> str:
-    label = f"{model['name']} version {model['version']}"
+    """Whether the model was promoted, and why, a line a reason."""
     if decision["promoted"]:
-        return f"{label} is champion now: {decision['reason']}"
-    kept = f"version {decision['champion']} stays champion" if decision["champion"] else "there is no champion"
-    return f"{label} was not promoted, {kept}: {decision['reason']}"
+        became = "is champion now"
+    else:
+        champion = f"version {decision['champion']}" if decision["champion"] else "none"
+        became = f"was not promoted (champion: {champion})"
+    reasons = decision["reason"].replace("; ", "\n  ")
+    return f"{model['name']} version {model['version']} {became}:\n  {reasons}"
 
 
 def _page(tracked: dict[str, str]) -> str:

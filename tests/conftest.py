@@ -6,6 +6,7 @@ import csv
 import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,20 @@ _GENRES = {
     "kids": ("Puppy", "Castle", "Candy", "Dragon", "Balloon"),
 }
 _SECONDS_PER_DAY = 86_400
+
+
+@pytest.fixture(scope="session")
+def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
+    """`fresh_store()`: address of an empty MLflow store of one's own; the seconds of making one are spent once."""
+    from mlflow import MlflowClient
+
+    empty = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{empty}").search_experiments(max_results=1)
+
+    def copy() -> str:
+        return f"sqlite:///{shutil.copy(empty, tmp_path_factory.mktemp('store'))}"
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from pipeline.kubernetes import (
     OBJECT_STORE_SECRET,
 )
 
-LLM_STEPS = {"tune-llm", "distill-items", "fuse", "evaluate"}
+LLM_STEPS = {"tune-llm", "distill-items", "fuse", "evaluate", "score-champion"}
 COLLAB_STEPS = {"train-collab", "align-collab"}
 EVERYTHING = {*STEPS, "finish"}
 

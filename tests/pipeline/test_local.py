@@ -97,20 +97,44 @@ def test_mlflow_has_one_parent_and_a_child_per_step(summary, first_run, client):
     assert runs["tune-llm"].data.metrics["seconds"] == pytest.approx(summary["steps"]["tune-llm"]["seconds"])
 
 
-def test_the_challenger_is_registered(summary, client):
-    assert client.get_model_version("sella-rec", summary["model"]["version"]).tags["sella.run"]
+def test_the_challenger_is_registered_and_what_became_of_it_is_told(summary, first_run, first_folder, client):
+    decision, version = summary["decision"], client.get_model_version("sella-rec", summary["model"]["version"])
+    assert version.tags["sella.run"] == first_run[1]
     assert client.get_model_version_by_alias("sella-rec", "challenger").version
+    rivals = [check["measured"]["rival"] for check in decision["checks"] if check["name"] == "UAUC"]
+    assert rivals == ["MF", "LightGCN"]
+    said = "promoted" if decision["promoted"] else "not promoted"
+    parent = runs_of(client, first_run[1])["pipeline"]
+    for tags in (version.tags, parent.data.tags):
+        assert (tags["sella.decision"], tags["sella.reason"]) == (said, decision["reason"])
+    assert "promotion.html" in {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert f">{said}<" in (first_folder / "promotion.html").read_text()
+    for reason in decision["reason"].split("; "):
+        assert f"  {reason}\n" in first_run[0].stdout
 
 
-def test_a_second_run_takes_all_but_the_registration_from_the_cache(summary, sella, config_file, workplace):
+def test_a_second_run_asks_the_registry_scores_the_champion_and_takes_the_rest_from_the_cache(
+    summary, sella, config_file, workplace, first_folder, client
+):
+    assert sella("promote", "1").returncode == 0
     again = sella("run", "--config", str(config_file))
     assert again.returncode == 0, again.stdout + again.stderr
-    for step in STEPS[:-1]:
+    for step in set(STEPS) - {"find-champion", "score-champion", "promote"}:
         assert f"{step}: cached" in again.stdout
-    second = json.loads((workplace / "runs/latest/summary.json").read_text())
+    latest = workplace / "runs/latest"
+    second = json.loads((latest / "summary.json").read_text())
     assert second["arms"] == summary["arms"]
     assert second["mlflow"]["run_id"] != summary["mlflow"]["run_id"]
     assert second["model"]["version"] != summary["model"]["version"]
+    # the champion came out of the registry, and scores as its training run did
+    (scored,) = latest.glob("steps/*/score-champion/champion_scores/predictions.parquet")
+    trained = pl.read_parquet(first_folder / "predictions.parquet").filter(arm="sella")
+    champion = pl.read_parquet(scored)
+    assert champion.drop("score").equals(trained.select(champion.drop("score").columns))
+    np.testing.assert_allclose(champion["score"], trained["score"], atol=1e-5)
+    assert "the same model as the champion, sella-rec version 1" in second["decision"]["reason"]
+    assert str(client.get_model_version_by_alias("sella-rec", "champion").version) == "1"
+    assert "was not promoted (champion: version 1)" in again.stdout
 
 
 def test_a_failing_step_is_named_with_its_traceback_and_log(first_run, sella, config_file, workplace, client):

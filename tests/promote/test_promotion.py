@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ CONFIG = Config.model_validate({"evaluate": {"bootstrap_samples": 200}, "promote
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('promotion') / 'mlflow.db'}"
+def uri(fresh_store: Callable[[], str]) -> str:
+    return fresh_store()
 
 
 @pytest.fixture

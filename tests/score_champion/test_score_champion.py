@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -22,7 +23,7 @@ from components.score_champion.step import score_champion
 
 
 @pytest.fixture(scope="module")
-def champion(fused: Path, tmp_path_factory: pytest.TempPathFactory) -> Version:
+def champion(fused: Path, fresh_store: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Version:
     """The trained bundle, registered in a store that this process tracks to."""
     folder = tmp_path_factory.mktemp("champion")
     values = {"arms": {"sella": {"all": {"auc": 0.7, "uauc": 0.6}}}}
@@ -30,7 +31,7 @@ def champion(fused: Path, tmp_path_factory: pytest.TempPathFactory) -> Version:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_EXPERIMENT_NAME", "sella-rec")
-        mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+        mlflow.set_tracking_uri(fresh_store())
         client = mlflow.MlflowClient()
         with mlflow.start_run():
             number = register(client, "sella-rec", fused, folder)
