@@ -126,7 +126,7 @@ def _append(client: MlflowClient, name: str, base: str, to: str, reason: str) ->
     # MLflow wants a source: this one leads nowhere, since the log holds no models
     source = f"promotion:/{name}/{to or 'none'}"
     tags = {_BASE: base, _TO: to, _TOKEN: token}
-    client.create_model_version(_log_of(name), source, tags=tags, description=reason)
+    client.create_model_version(_log_of(name), source, tags=tags, description=reason, await_creation_for=0)
     return token
 
 
