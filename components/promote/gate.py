@@ -122,7 +122,9 @@ class _Comparison:
 
 
 def _users(users: int, least: int) -> Check:
-    return Check("test users with likes and dislikes", f"at least {least}", users >= least, Measured(users))
+    return Check(
+        "test users with likes and dislikes", f"at least {least} (promote.min_users)", users >= least, Measured(users)
+    )
 
 
 def _uauc(found: Measured, tolerance: float) -> Check:
@@ -133,18 +135,21 @@ def _uauc(found: Measured, tolerance: float) -> Check:
 
 def _auc(found: Measured, most: float) -> Check:
     kept = found.interval is not None and found.interval[0] > -most
-    return Check("AUC", f"interval above {0 - most:g}", kept, found)
+    return Check("AUC", f"interval above {0 - most:g} (promote.max_auc_loss)", kept, found)
 
 
 def _cold_items(found: Measured, most: float) -> Check:
     # these rows are few: only a loss that is no chance forbids
     lost = found.interval is not None and found.interval[1] < 0 and (found.difference or 0) < -most
-    return Check("AUC on cold items", f"no loss beyond chance of more than {most:g}", not lost, found)
+    rule = f"no loss beyond chance of more than {most:g} (promote.max_cold_loss)"
+    return Check("AUC on cold items", rule, not lost, found)
 
 
 def _calibration(window: Window, most: float) -> Check:
     error = calibration_error(window.label, window.challenger)
-    return Check("calibration error", f"at most {most:g}", error <= most, Measured(error))
+    return Check(
+        "calibration error", f"at most {most:g} (promote.max_calibration_error)", error <= most, Measured(error)
+    )
 
 
 def _number(value: float | None) -> str:
