@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,24 +17,24 @@ from components.core.dataset import PreparedData
 from components.core.registry import RegistryError, Version, download_bundle, get_version
 from components.core.rows import evaluation_rows
 from components.core.tracking import Tracker
-from components.promote.register import register
+from components.promote import model
 from components.score_champion.step import score_champion
 
 
 @pytest.fixture(scope="module")
 def champion(fused: Path, fresh_store: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Version:
     """The trained bundle, registered in a store that this process tracks to."""
-    folder = tmp_path_factory.mktemp("champion")
-    values = {"arms": {"sella": {"all": {"auc": 0.7, "uauc": 0.6}}}}
-    (folder / "summary.json").write_text(json.dumps(values))
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+        # where artifacts go
+        patch.chdir(tmp_path_factory.mktemp("champion"))
         patch.setenv("MLFLOW_EXPERIMENT_NAME", "sella-rec")
         mlflow.set_tracking_uri(fresh_store())
-        client = mlflow.MlflowClient()
         with mlflow.start_run():
-            number = register(client, "sella-rec", fused, folder)
-        return get_version(client, "sella-rec", number)
+            logged = mlflow.pyfunc.log_model(
+                name="sella-rec", python_model=model.__file__, artifacts={"bundle": str(fused)}, pip_requirements=[]
+            )
+        number = str(mlflow.register_model(logged.model_uri, "sella-rec").version)
+        return get_version(mlflow.MlflowClient(), "sella-rec", number)
 
 
 @pytest.fixture(scope="module")
