@@ -194,7 +194,7 @@ class PromoteConfig(Section):
         0.05, ge=0, description="AUC on items without training rows; they are few, so only a loss beyond chance counts"
     )
     max_calibration_error: float = Field(
-        0.1, gt=0, le=1, description="Expected calibration error of P(like); a threshold on it would mean little above"
+        0.15, gt=0, le=1, description="Expected calibration error of P(like); twice MF's on the embedded ratings"
     )
     min_users: int = Field(
         100, ge=2, description="Test users with likes and dislikes; of fewer, percentile intervals are too narrow"
