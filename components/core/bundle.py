@@ -2,7 +2,8 @@
 
 `adapter/` (peft, with backbone.json), `soft_tokens.safetensors` (tables, semantics with the mean and scale that
 standardized them, projections, residual), `items.parquet` (item_id, title, in_train), `users.parquet` (user_id,
-in_train, history, seen), ids as text; `config.json`, `bundle.json` (format and library versions).
+in_train, history, seen), ids as text; `config.json`, `bundle.json` (format and library versions), and the training
+reference of the data, see `reference`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from components.core.config import Config
 from components.core.dataset import SPLITS, PreparedData, Split
 from components.core.packing import Packer, Progress
 from components.core.prompt import PromptBuilder
+from components.core.reference import REFERENCE_FILES
 from components.core.scorer import YesNoScorer, score_split
 from components.core.semantics import item_semantics
 from components.core.soft_tokens import SoftTokens
@@ -115,6 +117,8 @@ def save_bundle(folder: Path, config: Config, data: PreparedData, adapter: Path,
     save_file(state, folder / "soft_tokens.safetensors")
     data.items.cast({"item_id": pl.String}).write_parquet(folder / "items.parquet")
     _users_with_history(data, config.data.history_length).write_parquet(folder / "users.parquet")
+    for name in REFERENCE_FILES:
+        shutil.copyfile(data.folder / name, folder / name)
     (folder / "config.json").write_text(config.model_dump_json(indent=2))
     versions = {name: version(name) for name in _LIBRARIES}
     (folder / "bundle.json").write_text(json.dumps({"format": FORMAT, "versions": versions}, indent=2))

@@ -11,6 +11,7 @@ import polars as pl
 from components.core.config import Config
 from components.core.dataset import SPLITS
 from components.core.paths import atomic_output
+from components.core.reference import write_reference
 from components.core.tracking import Tracker
 from components.prepare_data.report import Report, make_report
 from components.prepare_data.split import split_rows
@@ -66,4 +67,5 @@ def _write(folder: Path, rows: pl.DataFrame, items: pl.DataFrame, report: Report
     trained = rows.filter(in_train).select("item_id").unique().with_columns(in_train=True)
     catalogue = items.join(trained, on="item_id", how="left").with_columns(pl.col("in_train").fill_null(False))
     catalogue.sort("item_id").write_parquet(folder / "items.parquet")
+    write_reference(folder, rows, items)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")

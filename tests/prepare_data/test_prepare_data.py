@@ -16,7 +16,8 @@ from components.core.tracking import Tracker
 from components.prepare_data.errors import DataError
 from components.prepare_data.step import prepare_data
 
-FILES = {"train.parquet", "valid.parquet", "test.parquet", "items.parquet", "users.parquet", "report.json"}
+TABLES = {f"{name}.parquet" for name in (*SPLITS, "items", "users", "reference")}
+FILES = TABLES | {"report.json", "reference.json"}
 
 
 class Recorder(Tracker):
