@@ -201,6 +201,27 @@ class PromoteConfig(Section):
     )
 
 
+class RetrainConfig(Section):
+    """Whether a run trains at all, once there is a champion to compare its data with."""
+
+    policy: Literal["always", "on-drift", "on-drift-or-days"] = Field(
+        "always", description="on-drift: only where newer interactions differ; on-drift-or-days: or after `days`"
+    )
+    days: float = Field(30, gt=0, description="Age of the champion, in days, from which on it is retrained anyway")
+    psi: float = Field(
+        0.2, gt=0, description="A distribution has drifted from this PSI on: the usual rule, .1 being a slight change"
+    )
+    share: float = Field(
+        0.05, gt=0, lt=1, description="A share of the rows has drifted when it moved so far: one row in twenty"
+    )
+    false_alarms: float = Field(
+        0.01,
+        ge=0.005,
+        lt=1,
+        description="How often a check may find drift where there is none; less takes more resamples than are drawn",
+    )
+
+
 class Config(Section):
     seed: int = Field(0, ge=0)
     deterministic: bool = Field(
@@ -216,6 +237,7 @@ class Config(Section):
     fuse: FuseConfig = FuseConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     promote: PromoteConfig = PromoteConfig()
+    retrain: RetrainConfig = RetrainConfig()
 
     @model_validator(mode="after")
     def _deterministic_in_float32(self) -> Config:

@@ -25,7 +25,7 @@ RUN_TAG, STEP_TAG, CODE_TAG = "sella.run", "sella.step", "sella.code_version"
 PARENT_TAG = "mlflow.parentRunId"
 _PARENT_STEP = "pipeline"
 SERVER_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-_NOTE_TAG = "mlflow.note.content"
+NOTE_TAG = "mlflow.note.content"
 _PARAMS_PER_BATCH = 100
 
 
@@ -275,7 +275,7 @@ def log_outcome(run: StepRun, evaluation: Path) -> None:
     if not any(file.path == "arms.json" for file in run.client.list_artifacts(run.parent_id)):
         run.client.log_table(run.parent_id, columns, "arms.json")
     run.client.log_artifact(run.parent_id, str(evaluation / "report.html"))
-    run.client.set_tag(run.parent_id, _NOTE_TAG, _note(arms))
+    run.client.set_tag(run.parent_id, NOTE_TAG, _note(arms))
 
 
 def log_decision(run: StepRun, page: Path, tags: Mapping[str, str]) -> None:

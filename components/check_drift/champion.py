@@ -1,0 +1,44 @@
+"""The champion as the registry has it: its age, and the training reference in its bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from components.check_drift.decision import Champion
+from components.core.reference import REFERENCE_FILES
+from components.core.registry import Version
+
+_FILES = (*REFERENCE_FILES, "items.parquet")
+
+
+def fetch_champion(version: Version | None, folder: Path) -> Champion | None:
+    """Ask MLflow for a version, and copy its training reference, not the whole model, into `folder`.
+
+    Returns:
+        None for none. The reference is None where the version was registered without one.
+    """
+    if version is None:
+        return None
+    import mlflow
+
+    created = mlflow.MlflowClient().get_model_version(version.name, version.number).creation_timestamp
+    champion = Champion(version.label, datetime.fromtimestamp(created / 1000, UTC), None)
+    artifacts = mlflow.models.get_model_info(version.uri).flavors["python_function"].get("artifacts", {})
+    if "bundle" not in artifacts:
+        return champion
+    bundle = f"{version.uri}/{artifacts['bundle']['path']}"
+    held = {Path(file.path).name for file in mlflow.artifacts.list_artifacts(bundle)}
+    if not held.issuperset(_FILES):
+        return champion
+    paths = [mlflow.artifacts.download_artifacts(f"{bundle}/{name}", dst_path=str(folder)) for name in _FILES]
+    return replace(champion, reference=Path(paths[0]).parent)
+
+
+def moment(text: str) -> datetime:
+    """An ISO 8601 time, UTC where it names no zone; now where `text` is empty."""
+    if not text:
+        return datetime.now(UTC)
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,54 @@
+"""check-drift as a Kubeflow Pipelines component."""
+
+from kfp import dsl
+
+from components.core.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def check_drift(
+    config: str,
+    code_version: str,
+    dataset: dsl.Input[dsl.Dataset],
+    champion: str,
+    scheduled: str,
+    drift: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+) -> str:
+    """Compare the interactions since the champion with those it was trained on, and say whether to train.
+
+    Args:
+        config: The configuration of the run as JSON.
+        code_version: Hash of the steps' source, so that changed code runs again.
+        dataset: The prepared data set.
+        champion: The champion's registered version; empty where there is none.
+        scheduled: ISO 8601 time that the run was scheduled for. Empty: now.
+        drift: The decision and its figures.
+        metrics: How far each measure has moved.
+        report: The comparison as one self-contained page.
+
+    Returns:
+        yes or no.
+    """
+    from tempfile import TemporaryDirectory
+
+    from components.core.step import running
+
+    with running("check-drift", config, code_version, {"dataset": dataset.path}, drift.path) as step:
+        from pathlib import Path
+
+        from components.check_drift.champion import fetch_champion, moment
+        from components.check_drift.publish import log_decision, publish
+        from components.check_drift.step import check_drift
+        from components.core.registry import Version
+
+        with TemporaryDirectory() as folder:
+            known = fetch_champion(Version.parse(champion), Path(folder))
+            now = moment(scheduled)
+            decision = check_drift(step.config, step.inputs["dataset"], known, now, step.output, step.tracker)
+        publish(step.output, metrics, report.path)
+        if step.run is not None:
+            log_decision(step.run, step.output)
+        step.result |= {"retrain": decision.retrain, "reason": decision.reason}
+    return "yes" if decision.retrain else "no"

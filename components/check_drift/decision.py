@@ -1,0 +1,82 @@
+"""Whether to train, and why, by the policy of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from components.check_drift.comparison import Comparison, Measured
+from components.core.config import RetrainConfig
+
+NAMES = {
+    "like_rate": "share of likes",
+    "unseen_items": "rows of items never seen",
+    "unseen_users": "rows of users never seen",
+    "popularity": "popularity of the rated items",
+    "activity": "rows per user",
+    "title_words": "words of the rated titles",
+}
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model in use.
+
+    Attributes:
+        label: name and version, for people.
+        created: when it was registered, with its time zone.
+        reference: folder that `load_reference` reads; None where the version carries none.
+    """
+
+    label: str
+    created: datetime
+    reference: Path | None
+
+    def age(self, now: datetime) -> float:
+        """In days."""
+        return (now - self.created).total_seconds() / 86_400
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`reason` completes "Training: ..." or "Nothing to do: ..."."""
+
+    retrain: bool
+    reason: str
+
+
+def decide(config: RetrainConfig, champion: Champion | None, comparison: Comparison | None, now: datetime) -> Decision:
+    """What the policy says.
+
+    Args:
+        comparison: None where there is nothing to compare with, and so nothing is known of drift.
+        now: the time the run was scheduled for.
+    """
+    if champion is None:
+        return Decision(True, "there is no champion yet")
+    if comparison is None:
+        return Decision(True, f"{champion.label} carries no training reference to compare with")
+    if comparison.drifted:
+        moves = ", ".join(tell(name, comparison.measures[name]) for name in comparison.drifted)
+        return Decision(True, f"drift since {champion.label}: {moves}")
+    found = f"no drift since {champion.label} ({_newer(comparison)})"
+    if config.policy == "always":
+        return Decision(True, f"{found}, but retrain.policy is always")
+    age = champion.age(now)
+    if config.policy == "on-drift-or-days" and age >= config.days:
+        return Decision(True, f"{found}, but it is {age:.1f} days old, and retrain.days is {config.days:g}")
+    return Decision(False, found)
+
+
+def tell(name: str, measured: Measured) -> str:
+    """A measure that has moved, in a few words."""
+    if measured.before is None or measured.now is None:
+        return f"{NAMES[name]} (PSI {measured.moved:.2f})"
+    return f"{NAMES[name]} {measured.before:.1%} -> {measured.now:.1%}"
+
+
+def _newer(comparison: Comparison) -> str:
+    if not comparison.rows:
+        return "no newer interactions"
+    return f"{comparison.rows:,} newer interactions of {comparison.users:,} users"

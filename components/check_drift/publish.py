@@ -1,0 +1,43 @@
+"""Hands the decision to those who look at the run: Kubeflow's page of the step, and the pipeline's MLflow run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from components.core.mlflow_runs import NOTE_TAG, StepRun
+
+RETRAIN_TAG, REASON_TAG = "sella.retrain", "sella.retrain_reason"
+
+
+def publish(drift: Path, metrics: Any, report: str) -> None:
+    """Fill the step's output artifacts.
+
+    Args:
+        drift: the step's folder.
+        metrics: a KFP Metrics artifact; receives how far each measure has moved.
+        report: path that the page is copied to.
+    """
+    comparison = json.loads((drift / "drift.json").read_text())["comparison"]
+    for name, measured in (comparison["measures"] if comparison else {}).items():
+        metrics.log_metric(name, round(measured["moved"], 5))
+    # a local cache takes an artifact without a file for a lost one
+    for path in (Path(metrics.path), Path(report)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    Path(metrics.path).write_text(json.dumps(metrics.metadata))
+    shutil.copyfile(drift / "report.html", report)
+
+
+def log_decision(run: StepRun, drift: Path) -> None:
+    """Tag the pipeline's run with the decision, and keep the report there; a run that trains nothing says so first."""
+    if run.parent_id is None:
+        return
+    decision = json.loads((drift / "drift.json").read_text())
+    run.client.set_tag(run.parent_id, RETRAIN_TAG, "yes" if decision["retrain"] else "no")
+    run.client.set_tag(run.parent_id, REASON_TAG, decision["reason"])
+    run.client.log_artifact(run.parent_id, str(drift / "report.html"), "drift")
+    run.client.log_artifact(run.parent_id, str(drift / "drift.json"), "drift")
+    if not decision["retrain"]:
+        run.client.set_tag(run.parent_id, NOTE_TAG, f"Nothing to do: {decision['reason']}.")

@@ -1,0 +1,66 @@
+"""The report: one self-contained HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from components.check_drift.comparison import Comparison, Measured
+from components.check_drift.decision import NAMES, Champion, Decision
+from components.check_drift.measures import DISTRIBUTIONS, SHARES
+from components.core.config import RetrainConfig
+from components.core.paths import atomic_output
+from components.core.reference import Reference, iso
+
+_TEMPLATE = "report.html.j2"
+_SHOWN_WORDS = 12
+
+
+class Bin(NamedTuple):
+    """A bin of a distribution and its shares."""
+
+    label: str
+    before: float
+    now: float
+
+
+def write_report(
+    path: Path,
+    decision: Decision,
+    champion: Champion | None,
+    comparison: Comparison | None,
+    reference: Reference | None,
+    config: RetrainConfig,
+) -> None:
+    """Write the page; without a champion or its reference it says so and no more."""
+    measures = comparison.measures if comparison else {}
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"share": _share, "iso": iso}
+    page = environment.get_template(_TEMPLATE).render(
+        decision=decision,
+        champion=champion,
+        comparison=comparison,
+        figures=reference and reference.figures,
+        config=config,
+        names=NAMES,
+        shares=SHARES,
+        distributions={name: _bins(name, measures[name]) for name in DISTRIBUTIONS if name in measures},
+    )
+    with atomic_output(path) as file:
+        file.write_text(page)
+
+
+def _bins(name: str, measured: Measured) -> list[Bin]:
+    """The bins to show: of words, those that moved most."""
+    bins = [Bin(*values) for values in zip(measured.labels, *measured.bins, strict=True)]
+    if name == "title_words":
+        bins = sorted(bins, key=lambda one: -abs(one.now - one.before))[:_SHOWN_WORDS]
+    return bins
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}"
