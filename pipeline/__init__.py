@@ -9,13 +9,14 @@ PACKAGED = {path.stem: path for path in sorted(Path(__file__).with_name("configs
 BUILDS_ON: dict[str, tuple[str, ...]] = {
     "find-champion": (),
     "prepare-data": (),
-    "train-collab": ("prepare-data",),
-    "tune-llm": ("prepare-data",),
+    "check-drift": ("find-champion", "prepare-data"),
+    "train-collab": ("check-drift",),
+    "tune-llm": ("check-drift",),
     "distill-items": ("tune-llm",),
     "align-collab": ("train-collab", "distill-items"),
     "fuse": ("align-collab",),
     "evaluate": ("fuse",),
-    "score-champion": ("find-champion", "prepare-data"),
+    "score-champion": ("check-drift",),
     "promote": ("evaluate", "score-champion"),
 }
 STEPS = tuple(BUILDS_ON)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.kfp_client import Cluster
 
 _DEFAULT_SCHEDULE = "sella-rec"
+_NOTHING_TO_DO = "nothing to do, no drift since the champion; check-drift's report has the figures."
 
 Endpoint = Annotated[
     str | None,
@@ -81,8 +82,8 @@ def submit(
         run_id = submission.submit(cluster, version, values, f"sella-rec-{now}", service_account)
         typer.echo(f"Run {run_id}: {_link(cluster, run_id)}")
         if wait:
-            submission.wait(cluster, run_id, typer.echo)
-            typer.echo("Succeeded.")
+            ended = submission.wait(cluster, run_id, typer.echo)
+            typer.echo(f"Succeeded: {_NOTHING_TO_DO}" if submission.nothing_to_do(ended) else "Succeeded.")
 
 
 def schedule(
@@ -206,12 +207,14 @@ def _warn_of_local_paths(config: Config) -> None:
 
 
 def _show_run(cluster: Cluster, run_id: str) -> None:
-    from pipeline.submission import explain_end, get_run, step_states
+    from pipeline.submission import explain_end, get_run, nothing_to_do, step_states
 
     run = get_run(cluster, run_id)
     typer.echo(f"{run.display_name}  {run.run_id}  {(run.state or 'PENDING').lower()}  {_link(cluster, run_id)}")
     for step, state in step_states(run).items():
         typer.echo(f"  {step}: {state.lower()}")
+    if nothing_to_do(run):
+        typer.echo(f"  {_NOTHING_TO_DO}")
     if run.state == "FAILED":
         typer.echo(explain_end(cluster, run))
 

@@ -1,8 +1,8 @@
-"""The pipeline: ten steps, and an exit handler that closes the MLflow run.
+"""The pipeline: eleven steps, and an exit handler that closes the MLflow run. After check-drift only if it says so.
 
-prepare-data ─┬─> train-collab ───────────────┐
-              ├─> tune-llm ──> distill-items ─┴─> align-collab ──> fuse ──> evaluate ─┬─> promote
-find-champion ┴─> score-champion ─────────────────────────────────────────────────────┘
+prepare-data ──┬─> check-drift ─┬─> train-collab ───────────────┐
+find-champion ─┘                ├─> tune-llm ──> distill-items ─┴─> align-collab ──> fuse ──> evaluate ─┬─> promote
+                                └─> score-champion ─────────────────────────────────────────────────────┘
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from kfp import dsl
 
 from components.align_collab.component import align_collab
+from components.check_drift.component import check_drift
 from components.distill_items.component import distill_items
 from components.evaluate.component import evaluate
 from components.find_champion.component import find_champion
@@ -85,16 +86,19 @@ def build_pipeline(
             champion = uncached(find_champion(**common)).output
             prepared = prepare_data(**common, data_version=data_version, window_until=window_until)
             data = cluster.data(prepared).output
-            collab = collaborative(train_collab(**common, dataset=data)).output
-            adapter = llm(tune_llm(**common, dataset=data)).output
-            semantics = llm(distill_items(**common, dataset=data, adapter=adapter)).output
-            made = {"dataset": data, "collab": collab}
-            aligned = collaborative(align_collab(**common, **made, semantics=semantics)).output
-            made |= {"adapter": adapter, "aligned": aligned}
-            bundle = llm(fuse(**common, **made, semantics=semantics)).output
-            evaluated = llm(evaluate(**common, **made, bundle=bundle))
-            scored = llm(score_champion(**common, champion=champion, dataset=data)).output
-            judged = {"evaluation": evaluated.outputs["evaluation"], "champion_scores": scored}
-            uncached(promote(**common, bundle=bundle, champion=champion, **judged))
+            drift = check_drift(**common, dataset=data, champion=champion, scheduled=window_until)
+            # else the run ends here, and well: there is nothing to do
+            with dsl.If(uncached(drift).outputs["Output"] == "yes", name="retrain"):
+                collab = collaborative(train_collab(**common, dataset=data)).output
+                adapter = llm(tune_llm(**common, dataset=data)).output
+                semantics = llm(distill_items(**common, dataset=data, adapter=adapter)).output
+                made = {"dataset": data, "collab": collab}
+                aligned = collaborative(align_collab(**common, **made, semantics=semantics)).output
+                made |= {"adapter": adapter, "aligned": aligned}
+                bundle = llm(fuse(**common, **made, semantics=semantics)).output
+                evaluated = llm(evaluate(**common, **made, bundle=bundle))
+                scored = llm(score_champion(**common, champion=champion, dataset=data)).output
+                judged = {"evaluation": evaluated.outputs["evaluation"], "champion_scores": scored}
+                uncached(promote(**common, bundle=bundle, champion=champion, **judged))
 
     return sella_rec

@@ -42,7 +42,7 @@ def start(config: Config, console: Console, cache: bool = True) -> RunFolder:
     """Run the pipeline from its start; steps whose results are cached are not run again, unless `cache` is off.
 
     Returns:
-        The finished run's folder, to which `runs/latest` now points.
+        The finished run's folder, to which `runs/latest` now points unless there was nothing to do.
 
     Raises:
         RunError: a step failed, or another run is at work in this folder.
@@ -94,8 +94,8 @@ def _work(run: RunFolder, request: dict[str, Any], console: Console) -> RunFolde
         os.environ.pop("MLFLOW_RUN_ID", None)
         open_tracking()
         _execute(run, console)
-    gather(run, round(time.monotonic() - started, 1))
-    point_latest_at(run)
+    if gather(run, round(time.monotonic() - started, 1)):
+        point_latest_at(run)
     return run
 
 

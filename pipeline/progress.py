@@ -18,19 +18,25 @@ from pipeline import BUILDS_ON, STEPS
 from pipeline.runs import RunFolder
 
 _LINE_SECONDS = 15.0
-_STYLES = {"waiting": "dim", "cached": "cyan", "running": "yellow", "done": "green", "failed": "red"}
+_STYLES = {"waiting": "dim", "skipped": "dim", "cached": "cyan", "running": "yellow", "done": "green", "failed": "red"}
 
 States = dict[str, dict[str, Any]]
 
 
 def states(run: RunFolder) -> States:
-    """What each step last said of itself; `cached` for one that is silent though one that builds on it has begun."""
+    """What each step last said of itself.
+
+    A silent one is `cached` where one that builds on it has begun, or else `waiting`, or `skipped` where check-drift
+    has found nothing to do.
+    """
     said = {step: read_progress(run.progress / f"{step}.json") for step in STEPS}
     known: set[str] = set()
     for step in reversed(STEPS):
         if said[step] or step in known:
             known.update(BUILDS_ON[step])
-    return {step: said[step] or {"state": "cached" if step in known else "waiting"} for step in STEPS}
+    nothing_to_do = said["check-drift"].get("result", {}).get("retrain") is False
+    silent = "skipped" if nothing_to_do else "waiting"
+    return {step: said[step] or {"state": "cached" if step in known else silent} for step in STEPS}
 
 
 @contextmanager
@@ -71,7 +77,7 @@ class _Lines:
     def show(self, now_states: States) -> None:
         for step, state in now_states.items():
             name = state["state"]
-            if name != "waiting" and self._shown.get(step) != name:
+            if name not in ("waiting", "skipped") and self._shown.get(step) != name:
                 # a short step may have ended before it was seen running
                 self._shown[step] = name
                 taken = _taken(state, time.time()) if name in ("done", "failed") else ""

@@ -1,4 +1,4 @@
-"""Folders of local runs: `runs/<id>/` for each, `runs/latest` for the last one that finished."""
+"""Folders of local runs: `runs/<id>/` for each, `runs/latest` for the last one that finished with a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class RunFolder:
 
     Attributes:
         path: holds `config.yaml`, `summary.json`, `comparison.json`, `predictions.parquet`, `report.html`, `bundle/`,
-            `promotion.html`, `logs/`; `steps/` (what the steps wrote) and `progress/` (what they said of themselves).
+            `promotion.html`, `drift.html`, `drift.json`, `logs/`; `steps/` (what the steps wrote) and `progress/` (what
+            they said of themselves).
     """
 
     path: Path

@@ -212,6 +212,12 @@ def step_states(run: V2beta1Run) -> dict[str, str]:
     return {step: states[step] for step in STEPS if step in states}
 
 
+def nothing_to_do(run: V2beta1Run) -> bool:
+    """Whether check-drift, having found no reason to train, was the last step of a run that succeeded."""
+    ran = [step for step, state in step_states(run).items() if state != "SKIPPED"]
+    return run.state == "SUCCEEDED" and ran[-1:] == ["check-drift"]
+
+
 def explain_end(cluster: Cluster, run: V2beta1Run) -> str:
     """Why a run did not succeed: every failed step with its message and the end of its log."""
     failed = [task for task in _tasks(run) if task.display_name in STEPS and task.state == "FAILED"]

@@ -27,13 +27,38 @@ _PAIRED_KEYS = ("uauc_diff", "ci")
 _NAMES = {"mf": "MF", "lightgcn": "LightGCN", "text_only": "text-only LLM", "sella": "SeLLa-Rec"}
 
 
-def gather(run: RunFolder, seconds: float) -> None:
-    """Copy bundle, predictions, report and comparison into the run's folder, and write `summary.json` last.
+def gather(run: RunFolder, seconds: float) -> bool:
+    """Copy bundle, predictions, reports and comparison into the run's folder, and write `summary.json` last.
 
     Args:
         run: a run whose last step has succeeded.
         seconds: how long the command took.
+
+    Returns:
+        Whether a model was trained; otherwise there was nothing to do, and the folder holds `drift.html`,
+        `drift.json` and a summary that says so.
     """
+    checked = read_progress(run.progress / "check-drift.json")
+    for name, copy in (("report.html", "drift.html"), ("drift.json", "drift.json")):
+        shutil.copyfile(Path(checked["result"]["folder"]) / name, run.path / copy)
+    retrained = bool(checked["result"]["retrain"])
+    summary = _gather_model(run, seconds) if retrained else _nothing_to_do(run, checked, seconds)
+    with atomic_output(run.summary) as file:
+        file.write_text(json.dumps(summary, indent=2))
+    return retrained
+
+
+def _nothing_to_do(run: RunFolder, checked: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The summary of a run that trained nothing: `nothing_to_do` (the reason), seconds, config, mlflow."""
+    return {
+        "nothing_to_do": checked["result"]["reason"],
+        "seconds": seconds,
+        "config": yaml.safe_load(run.config.read_text()),
+        "mlflow": _tracked(checked),
+    }
+
+
+def _gather_model(run: RunFolder, seconds: float) -> dict[str, Any]:
     promoted = read_progress(run.progress / "promote.json")
     bundle, evaluation = (Path(promoted["inputs"][name]) for name in ("bundle", "evaluation"))
     with atomic_output(run.path / "bundle") as folder:
@@ -42,9 +67,7 @@ def gather(run: RunFolder, seconds: float) -> None:
         shutil.copyfile(evaluation / name, run.path / name)
     shutil.copyfile(promoted["result"]["decision"].pop("page"), run.path / "promotion.html")
     shutil.copyfile(evaluation / "summary.json", run.path / "comparison.json")
-    summary = summarize(run, promoted, evaluation, seconds)
-    with atomic_output(run.summary) as file:
-        file.write_text(json.dumps(summary, indent=2))
+    return summarize(run, promoted, evaluation, seconds)
 
 
 def summarize(run: RunFolder, promoted: dict[str, Any], evaluation: Path, seconds: float) -> dict[str, Any]:
@@ -61,7 +84,8 @@ def summarize(run: RunFolder, promoted: dict[str, Any], evaluation: Path, second
         decision: {promoted, reason, champion (its version now), checks}.
     """
     comparison = json.loads((evaluation / "summary.json").read_text())
-    times = {name: read_progress(run.progress / f"{name}.json") for name in ("find-champion", "promote")}
+    uncached = ("find-champion", "check-drift", "promote")
+    times = {name: read_progress(run.progress / f"{name}.json") for name in uncached}
     for folder in promoted["inputs"].values():
         times |= json.loads((Path(folder) / STEPS_FILE).read_text())
     steps = {step: {key: times[step][key] for key in ("seconds", "peak_rss_mb")} for step in STEPS}
@@ -75,10 +99,14 @@ def summarize(run: RunFolder, promoted: dict[str, Any], evaluation: Path, second
         "seconds": seconds,
         "peak_rss_mb": max(step["peak_rss_mb"] for step in steps.values()),
         "config": yaml.safe_load(run.config.read_text()),
-        "mlflow": {"tracking_uri": _without_user(os.environ["MLFLOW_TRACKING_URI"]), **promoted["mlflow"]},
+        "mlflow": _tracked(promoted),
         "model": promoted["result"]["model"],
         "decision": promoted["result"]["decision"],
     }
+
+
+def _tracked(state: dict[str, Any]) -> dict[str, str]:
+    return {"tracking_uri": _without_user(os.environ["MLFLOW_TRACKING_URI"]), **state["mlflow"]}
 
 
 def _without_user(uri: str) -> str:
@@ -92,8 +120,11 @@ def _pick(values: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def show_summary(run: RunFolder, console: Console) -> None:
-    """Print the table of arms, the differences, the time of each step, and where to look next."""
+    """Print the table of arms, the differences, the time of each step, and where to look next; or why there is none."""
     summary = json.loads(run.summary.read_text())
+    if "nothing_to_do" in summary:
+        console.print(f"Nothing to do: {summary['nothing_to_do']}.\nWhat was compared: {run.path}/drift.html")
+        return
     console.print(_arms_table(summary["arms"]))
     for name, values in summary["paired"].items():
         other = _NAMES[name.removeprefix("sella-vs-")]

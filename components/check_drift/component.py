@@ -39,7 +39,7 @@ def check_drift(
         from pathlib import Path
 
         from components.check_drift.champion import fetch_champion, moment
-        from components.check_drift.publish import log_decision, publish
+        from components.check_drift.publish import log_drift, publish
         from components.check_drift.step import check_drift
         from components.core.registry import Version
 
@@ -49,6 +49,6 @@ def check_drift(
             decision = check_drift(step.config, step.inputs["dataset"], known, now, step.output, step.tracker)
         publish(step.output, metrics, report.path)
         if step.run is not None:
-            log_decision(step.run, step.output)
-        step.result |= {"retrain": decision.retrain, "reason": decision.reason}
+            log_drift(step.run, step.output)
+        step.result |= {"retrain": decision.retrain, "reason": decision.reason, "folder": drift.path}
     return "yes" if decision.retrain else "no"

@@ -30,7 +30,7 @@ def publish(drift: Path, metrics: Any, report: str) -> None:
     shutil.copyfile(drift / "report.html", report)
 
 
-def log_decision(run: StepRun, drift: Path) -> None:
+def log_drift(run: StepRun, drift: Path) -> None:
     """Tag the pipeline's run with the decision, and keep the report there; a run that trains nothing says so first."""
     if run.parent_id is None:
         return

@@ -38,7 +38,7 @@ class Step:
     Attributes:
         inputs: local paths of the input artifacts by name.
         before: time and memory of every step that this one builds on, by name.
-        result: small JSON values that the runner shows (promote: model name and version, the decision).
+        result: small JSON values that the runner shows (promote: model, decision; check-drift: whether to train, why).
     """
 
     name: str

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -25,6 +26,19 @@ def clean_environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "SELLA_", "KFP_"))}
     repository = str(Path(__file__).parents[2])
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": repository}
+
+
+def groups_of(spec: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Tasks of the compiled pipeline: the whole, what the exit handler watches, and what check-drift lets pass."""
+    components = spec["components"]
+    dags = (spec["root"], components["comp-exit-handler-1"], components["comp-condition-2"])
+    return tuple(group["dag"]["tasks"] for group in dags)
+
+
+def steps_of(spec: dict[str, Any]) -> dict[str, Any]:
+    """The steps' tasks, whichever group they are in."""
+    _, outside, inside = groups_of(spec)
+    return {step: task for step, task in (outside | inside).items() if step != "condition-2"}
 
 
 @pytest.fixture(scope="session")

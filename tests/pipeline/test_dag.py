@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipeline import BUILDS_ON
-from tests.pipeline.conftest import clean_environment, sella_command
+from tests.pipeline.conftest import clean_environment, groups_of, sella_command, steps_of
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -24,20 +24,33 @@ def test_the_compiled_pipeline_is_the_one_in_the_repository(tmp_path):
 
 
 def test_the_steps_build_on_each_other_as_the_dag_says(spec):
-    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    tasks = steps_of(spec)
     assert set(tasks) == set(BUILDS_ON)
 
     def ancestors(direct: dict[str, list[str]], step: str) -> set[str]:
         return set(direct[step]).union(*(ancestors(direct, before) for before in direct[step]))
 
-    compiled = {step: task.get("dependentTasks", []) for step, task in tasks.items()}
+    # what the condition waits for, every step inside it does
+    condition = groups_of(spec)[1]["condition-2"]["dependentTasks"]
+    inside = groups_of(spec)[2]
+    compiled = {
+        step: task.get("dependentTasks", []) + (condition if step in inside else []) for step, task in tasks.items()
+    }
     declared = {step: list(before) for step, before in BUILDS_ON.items()}
     assert all(ancestors(compiled, step) == ancestors(declared, step) for step in tasks)
 
 
+def test_all_after_check_drift_wait_for_its_yes(spec):
+    _, outside, inside = groups_of(spec)
+    assert set(outside) == {"find-champion", "prepare-data", "check-drift", "condition-2"}
+    assert set(inside) == set(BUILDS_ON) - set(outside)
+    condition = outside["condition-2"]["triggerPolicy"]["condition"]
+    assert condition == "inputs.parameter_values['pipelinechannel--check-drift-Output'] == 'yes'"
+
+
 def test_long_steps_are_retried_and_only_what_asks_the_registry_is_never_cached(spec):
-    tasks = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    registry = {"find-champion", "promote"}
+    tasks = steps_of(spec)
+    registry = {"find-champion", "check-drift", "promote"}
     retried = {step for step, task in tasks.items() if task.get("retryPolicy")}
     assert retried == set(tasks) - registry - {"prepare-data"}
     assert {step for step, task in tasks.items() if not task["cachingOptions"].get("enableCache")} == registry

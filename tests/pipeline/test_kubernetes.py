@@ -18,6 +18,7 @@ from pipeline.kubernetes import (
     MODEL_CACHE_CLAIM,
     OBJECT_STORE_SECRET,
 )
+from tests.pipeline.conftest import groups_of, steps_of
 
 LLM_STEPS = {"tune-llm", "distill-items", "fuse", "evaluate", "score-champion"}
 COLLAB_STEPS = {"train-collab", "align-collab"}
@@ -136,7 +137,7 @@ def test_costs_can_be_told_apart_by_labels(pods):
 
 
 def test_retries_wait_longer_each_time(documents):
-    tasks = documents[0]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    tasks = steps_of(documents[0])
     for step in LLM_STEPS | COLLAB_STEPS:
         policy = tasks[step]["retryPolicy"]
         assert policy == {
@@ -148,20 +149,25 @@ def test_retries_wait_longer_each_time(documents):
 
 
 def test_the_schedules_time_reaches_prepare_data(documents):
-    tasks = documents[0]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    given = tasks["prepare-data"]["inputs"]["parameters"]["window_until"]
-    assert given == {"componentInputParameter": "pipelinechannel--window_until"}
+    tasks = steps_of(documents[0])
+    for step, name in (("prepare-data", "window_until"), ("check-drift", "scheduled")):
+        given = tasks[step]["inputs"]["parameters"][name]
+        assert given == {"componentInputParameter": "pipelinechannel--window_until"}
 
 
 def test_every_parameter_that_a_step_refers_to_reaches_its_group(documents):
     components = documents[0]["components"]
-    group = components["comp-exit-handler-1"]
-    known = set(group["inputDefinitions"]["parameters"])
-    passed = set(documents[0]["root"]["dag"]["tasks"]["exit-handler-1"]["inputs"]["parameters"])
-    for task in group["dag"]["tasks"].values():
-        referred = {p.get("componentInputParameter") for p in task["inputs"]["parameters"].values()} - {None}
-        assert referred <= known
-        assert referred <= passed
+    groups = [
+        (groups_of(documents[0])[0]["exit-handler-1"], components["comp-exit-handler-1"]),
+        (groups_of(documents[0])[1]["condition-2"], components["comp-condition-2"]),
+    ]
+    for task_of_group, group in groups:
+        known = set(group["inputDefinitions"]["parameters"])
+        passed = set(task_of_group["inputs"]["parameters"])
+        for task in group["dag"]["tasks"].values():
+            referred = {p.get("componentInputParameter") for p in task["inputs"]["parameters"].values()} - {None}
+            assert referred <= known
+            assert referred <= passed
 
 
 def test_the_manifests_make_what_the_steps_name():
