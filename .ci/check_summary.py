@@ -8,6 +8,7 @@ ARMS = {"mf", "lightgcn", "text_only", "sella"}
 STEPS = {
     "find-champion",
     "prepare-data",
+    "check-drift",
     "train-collab",
     "tune-llm",
     "distill-items",

@@ -16,6 +16,7 @@ from components.check_drift.step import check_drift
 from components.core.config import Config
 from components.core.tracking import Tracker
 from components.prepare_data.step import prepare_data
+from tests.registering import register_bundle
 
 UNTIL = "2002-07-01"
 VOID = {"meta", "br"}
@@ -103,48 +104,8 @@ def test_the_same_data_are_no_drift_and_a_turn_of_taste_is(tiny_config, then, sm
     assert ">drift<" in (tmp_path / "drift/report.html").read_text()
 
 
-_MODEL = """
-import mlflow
-from mlflow.pyfunc import PythonModel
-
-
-class Nothing(PythonModel):
-    def predict(self, context, model_input: list[str], params=None) -> list[str]:
-        return model_input
-
-
-mlflow.models.set_model(Nothing())
-"""
-
-
-@pytest.fixture
-def registered(then: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Registers folders as bundles, and gives their versions."""
-    import mlflow
-
-    from components.core.registry import get_version
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    mlflow.set_tracking_uri(None)
-    experiment = mlflow.MlflowClient().create_experiment("sella-rec", (tmp_path / "artifacts").as_uri())
-    (tmp_path / "nothing.py").write_text(_MODEL)
-
-    def register(bundle: Path):
-        with mlflow.start_run(experiment_id=experiment):
-            logged = mlflow.pyfunc.log_model(
-                name="m",
-                python_model=str(tmp_path / "nothing.py"),
-                artifacts={"bundle": str(bundle)},
-                pip_requirements=[],
-            )
-        number = mlflow.register_model(logged.model_uri, "sella-rec").version
-        return get_version(mlflow.MlflowClient(), "sella-rec", str(number))
-
-    return register
-
-
-def test_the_reference_comes_from_the_registry_without_the_rest_of_the_bundle(registered, then, tmp_path):
-    version = registered(then)
+def test_the_reference_comes_from_the_registry_without_the_rest_of_the_bundle(then, tmp_path):
+    version = register_bundle(tmp_path, then)
     (tmp_path / "fetched").mkdir()
     found = fetch_champion(version, tmp_path / "fetched")
     assert found.label == "sella-rec version 1"
@@ -155,7 +116,7 @@ def test_the_reference_comes_from_the_registry_without_the_rest_of_the_bundle(re
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "items.parquet").write_bytes((then / "items.parquet").read_bytes())
-    assert fetch_champion(registered(bare), tmp_path / "fetched").reference is None
+    assert fetch_champion(register_bundle(tmp_path, bare), tmp_path / "fetched").reference is None
     assert fetch_champion(None, tmp_path) is None
 
 

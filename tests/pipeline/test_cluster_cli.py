@@ -6,10 +6,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import kfp_server_api as models
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from pipeline import STEPS
 from pipeline.cli import app
 from tests.pipeline.conftest import clean_environment, sella_command
 from tests.pipeline.kfp_server import State, serve
@@ -39,9 +41,17 @@ def test_submit_uploads_once_and_prints_where_the_run_is(server):
     assert len(server.uploads) == 1
 
 
+def _end_with_check_drift(run: models.V2beta1Run) -> None:
+    checked = models.V2beta1PipelineTaskDetail(display_name="check-drift", state="SUCCEEDED")
+    run.state, run.run_details = "SUCCEEDED", models.V2beta1RunDetails(task_details=[checked])
+
+
 def test_submit_waits_for_the_end_and_fails_with_the_run(server):
     server.on_read = lambda run: setattr(run, "state", "SUCCEEDED")
     assert _sella("submit", "--wait").stdout.endswith("Succeeded.\n")
+    server.on_read = _end_with_check_drift
+    assert "Succeeded: nothing to do, no drift since the champion" in _sella("submit", "--wait").stdout
+    assert "nothing to do, no drift since the champion" in _sella("status").stdout
     server.on_read = lambda run: setattr(run, "state", "FAILED")
     failed = _sella("submit", "--wait")
     assert failed.exit_code == 1
@@ -104,7 +114,7 @@ def test_the_steps_run_in_the_image_that_was_named_and_the_namespace_is_passed_o
     # every step's image is the parameter, the packaged default none's
     (content,) = server.uploads.values()
     images = re.findall(rb"^ +image: (.*)$", content, re.MULTILINE)
-    assert len(images) == 9
+    assert len(images) == len({*STEPS, "finish"})
     assert all(image.startswith(b"'{{$.inputs.parameters[") for image in images)
     assert [server.all(kind)[0].namespace for kind in ("pipelines", "experiments")] == ["team", "team"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from pipeline import STEPS
 from pipeline.failure import explain_failure
 from pipeline.progress import describe, duration, progress_table, show_progress, states
 from pipeline.runs import RunFolder
@@ -35,6 +36,19 @@ def test_a_silent_step_is_cached_once_one_that_builds_on_it_has_begun(run):
     found = {step: state["state"] for step, state in states(run).items()}
     assert found["prepare-data"] == found["tune-llm"] == "cached"
     assert found["train-collab"] == found["fuse"] == "waiting"
+
+
+def test_what_check_drift_does_not_let_pass_is_skipped_and_not_told(run, capsys):
+    say(run, "check-drift", state="done", started=0.0, ended=2.0, result={"retrain": False})
+    found = {step: state["state"] for step, state in states(run).items()}
+    assert found["find-champion"] == found["prepare-data"] == "cached"
+    assert {found[step] for step in STEPS[STEPS.index("check-drift") + 1 :]} == {"skipped"}
+    with show_progress(run, Console(width=100)) as show:
+        show()
+    assert "skipped" not in capsys.readouterr().out
+    console = Console(width=120, record=True)
+    console.print(progress_table(states(run), now=45.0))
+    assert "skipped" in console.export_text()
 
 
 def test_a_running_step_is_told_with_its_loop_and_the_time_left():

@@ -11,7 +11,17 @@ import pytest
 from components.core.config import Config
 from pipeline import submission
 from pipeline.kfp_client import Cluster, ClusterError, connect
-from pipeline.submission import Package, arguments, compile_package, recent_runs, submit, upload, wait
+from pipeline.submission import (
+    Package,
+    arguments,
+    compile_package,
+    get_run,
+    nothing_to_do,
+    recent_runs,
+    submit,
+    upload,
+    wait,
+)
 from pipeline.versions import code_version
 from tests.pipeline.kfp_server import State, serve
 
@@ -144,6 +154,21 @@ def test_waiting_tells_each_change_of_a_step_once(server, run_id):
         "train-collab: pending",
         "train-collab: succeeded",
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "tasks", "nothing"),
+    [
+        ("SUCCEEDED", {"prepare-data": "SUCCEEDED", "check-drift": "SUCCEEDED"}, True),
+        ("SUCCEEDED", {"check-drift": "SUCCEEDED", "retrain": "SKIPPED", "train-collab": "SKIPPED"}, True),
+        ("SUCCEEDED", {"check-drift": "SUCCEEDED", "train-collab": "SUCCEEDED", "promote": "SUCCEEDED"}, False),
+        ("FAILED", {"prepare-data": "SUCCEEDED", "check-drift": "FAILED"}, False),
+    ],
+)
+def test_a_run_that_ended_well_with_check_drift_had_nothing_to_do(server, run_id, state, tasks, nothing):
+    cluster, kept = server
+    kept.on_read = lambda run: _show(run, state, *(_task(*task) for task in tasks.items()))
+    assert nothing_to_do(get_run(cluster, run_id)) == nothing
 
 
 def test_a_failed_run_tells_the_failed_steps_message_and_where_its_log_is(server, run_id):
