@@ -22,6 +22,7 @@ SHARES = ("like_rate", "unseen_items", "unseen_users")
 DISTRIBUTIONS = ("popularity", "activity", "title_words")
 MEASURES = (*SHARES, *DISTRIBUTIONS)
 
+OTHER_WORDS = "(other words)"
 _BANDS = 20
 _ACTIVITY_BINS = 10
 _VOCABULARY = 50
@@ -79,7 +80,7 @@ def bin_labels(vocabulary: Sequence[str]) -> dict[str, list[str]]:
         "unseen_users": ["known", "unseen"],
         "popularity": ["most rated", *(str(band) for band in range(2, _BANDS)), "least rated"],
         "activity": ["1", *(f"{power} to {2 * power - 1}" for power in powers[1:-1]), f"{powers[-1]} or more"],
-        "title_words": [*vocabulary, "(other words)", "(words of no earlier title)"],
+        "title_words": [*vocabulary, OTHER_WORDS, "(words of no earlier title)"],
     }
 
 

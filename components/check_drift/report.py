@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.check_drift.comparison import Comparison, Measured
 from components.check_drift.decision import NAMES, Champion, Decision
-from components.check_drift.measures import DISTRIBUTIONS, SHARES
+from components.check_drift.measures import DISTRIBUTIONS, OTHER_WORDS, SHARES
 from components.core.config import RetrainConfig
 from components.core.paths import atomic_output
 from components.core.reference import Reference, iso
@@ -58,7 +58,8 @@ def _bins(name: str, measured: Measured) -> list[Bin]:
     """The bins to show: of words, those that moved most."""
     bins = [Bin(*values) for values in zip(measured.labels, *measured.bins, strict=True)]
     if name == "title_words":
-        bins = sorted(bins, key=lambda one: -abs(one.now - one.before))[:_SHOWN_WORDS]
+        named = [one for one in bins if one.label != OTHER_WORDS]
+        bins = sorted(named, key=lambda one: -abs(one.now - one.before))[:_SHOWN_WORDS]
     return bins
 
 
