@@ -19,10 +19,10 @@ mlflow.models.set_model(same)
 """
 
 
-def register_bundle(folder: Path, bundle: Path) -> Version:
-    """The next version of `sella-rec` in `folder/mlflow.db`, which is made if need be."""
+def register_bundle(store: str, bundle: Path, folder: Path) -> Version:
+    """The next version of `sella-rec` in the store of this address, whose artifacts go to `folder`."""
     (folder / "model.py").write_text(_CODE)
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.set_tracking_uri(store)
     client = mlflow.MlflowClient()
     known = client.get_experiment_by_name(NAME)
     experiment = known.experiment_id if known else client.create_experiment(NAME, (folder / "artifacts").as_uri())

@@ -104,8 +104,9 @@ def test_the_same_data_are_no_drift_and_a_turn_of_taste_is(tiny_config, then, sm
     assert ">drift<" in (tmp_path / "drift/report.html").read_text()
 
 
-def test_the_reference_comes_from_the_registry_without_the_rest_of_the_bundle(then, tmp_path):
-    version = register_bundle(tmp_path, then)
+def test_the_reference_comes_from_the_registry_without_the_rest_of_the_bundle(then, fresh_store, tmp_path):
+    store = fresh_store()
+    version = register_bundle(store, then, tmp_path)
     (tmp_path / "fetched").mkdir()
     found = fetch_champion(version, tmp_path / "fetched")
     assert found.label == "sella-rec version 1"
@@ -116,7 +117,7 @@ def test_the_reference_comes_from_the_registry_without_the_rest_of_the_bundle(th
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "items.parquet").write_bytes((then / "items.parquet").read_bytes())
-    assert fetch_champion(register_bundle(tmp_path, bare), tmp_path / "fetched").reference is None
+    assert fetch_champion(register_bundle(store, bare, tmp_path), tmp_path / "fetched").reference is None
     assert fetch_champion(None, tmp_path) is None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -17,9 +19,10 @@ _REASON = "no drift since sella-rec version 1 (no newer interactions)"
 
 
 @pytest.fixture
-def champion_of_the_same_data(small_data: Path, tmp_path: Path) -> mlflow.MlflowClient:
-    """A registry whose champion is nothing but the training reference of the small ratings."""
-    version = register_bundle(tmp_path, small_data)
+def champion_of_the_same_data(small_data: Path, fresh_store: Callable[[], str], tmp_path: Path) -> mlflow.MlflowClient:
+    """A registry in this folder whose champion is nothing but the training reference of the small ratings."""
+    shutil.copyfile(fresh_store().removeprefix("sqlite:///"), tmp_path / "mlflow.db")
+    version = register_bundle(f"sqlite:///{tmp_path / 'mlflow.db'}", small_data, tmp_path)
     client = mlflow.MlflowClient()
     client.set_registered_model_alias(version.name, "champion", version.number)
     return client

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,13 @@ def promoted_version(bundle: Path, evaluation: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def server(fresh_store: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A SQLite store that this process tracks to."""
     import mlflow
 
     folder = tmp_path_factory.mktemp("registry")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("MLFLOW_TRACKING_URI", fresh_store())
         patch.setenv("KFP_RUN_ID", "first")
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.chdir(folder)
