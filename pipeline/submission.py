@@ -102,7 +102,8 @@ def arguments(
 
 
 def _parameter_types(package: Package) -> dict[str, str]:
-    specification = next(iter(yaml.safe_load_all(package.content)))
+    # libyaml's loader, since the one in Python takes a second
+    specification = next(iter(yaml.load_all(package.content, yaml.CSafeLoader)))
     parameters = specification["root"]["inputDefinitions"]["parameters"]
     return {name: definition["parameterType"] for name, definition in parameters.items()}
 

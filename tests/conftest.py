@@ -24,6 +24,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="store the losses of tests/golden as the right ones")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests over the tiny tuned LLM share one process: each that has one of them trains it, and what builds on it."""
+    for item in items:
+        if {"tuned", "genre_data"} <= set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("tuned"))
+
+
 _CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"

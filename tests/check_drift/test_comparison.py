@@ -59,14 +59,14 @@ def next_week(seed: int, **planted: float) -> Comparison:
 
 def test_the_same_taste_drawn_again_is_no_drift_though_its_rows_would_pass_for_it():
     alarms, by_rows = 0, 0
-    for seed in range(40):
+    for seed in range(30):
         draw = np.random.default_rng(seed)
         before, now = reference(draw), week(draw, WEEKS)
         compared = compare(before, now, TITLES, CONFIG, seed)
         alarms += bool(compared.drifted)
         likes = [rows["label"].value_counts().sort("label")["count"].to_numpy() for rows in (before.rows, now)]
         by_rows += chi2_contingency(likes).pvalue < 0.01
-    # one in a hundred is configured, and 3 of 40 has a chance of 1 in 150 then
+    # one in a hundred is configured, and 3 of 30 has a chance of 1 in 300 then
     assert alarms <= 2
     assert by_rows >= 4, "rows of one user must come in bursts here, or the test over users is not put to the test"
 
@@ -106,7 +106,7 @@ def test_real_users_parted_at_random_are_no_drift_and_strangers_with_another_lan
     recent = rows.filter(is_recent).with_columns(timestamp=end - 5 * year + 1 + (pl.col("timestamp") - end) % year)
     users = recent["user_id"].unique(maintain_order=True)
     alarms = 0
-    for seed in range(20):
+    for seed in range(15):
         years = dict(zip(users, np.random.default_rng(seed).integers(0, 5, len(users)).tolist(), strict=True))
         placed = recent.with_columns(pl.col("timestamp") + year * pl.col("user_id").replace_strict(years))
         placed = pl.concat([rows.filter(~is_recent), placed])

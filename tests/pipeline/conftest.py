@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from components.core.config import Config
+
+if TYPE_CHECKING:
+    from pipeline.submission import Package
 
 Sella = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -39,6 +42,14 @@ def steps_of(spec: dict[str, Any]) -> dict[str, Any]:
     """The steps' tasks, whichever group they are in."""
     _, outside, inside = groups_of(spec)
     return {step: task for step, task in (outside | inside).items() if step != "condition-2"}
+
+
+@pytest.fixture(scope="session")
+def package() -> Package:
+    """The compiled pipeline; compiling takes a second."""
+    from pipeline.submission import compile_package
+
+    return compile_package()
 
 
 @pytest.fixture(scope="session")

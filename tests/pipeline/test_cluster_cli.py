@@ -11,14 +11,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from pipeline import STEPS
+from pipeline import STEPS, submission
 from pipeline.cli import app
+from pipeline.submission import Package
 from tests.pipeline.conftest import clean_environment, sella_command
 from tests.pipeline.kfp_server import State, serve
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[State]:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: Package) -> Iterator[State]:
+    monkeypatch.setattr(submission, "compile_package", lambda: package)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SELLA_IMAGE", "sella-rec:latest")
     with serve() as (endpoint, state):

@@ -9,7 +9,7 @@ from components.core.config import Config
 from pipeline.cron import CronError, to_kfp
 from pipeline.kfp_client import Cluster, ClusterError, connect
 from pipeline.schedule import SCHEDULED_TIME, Schedule, delete, schedules, update
-from pipeline.submission import Package, arguments, compile_package
+from pipeline.submission import Package, arguments
 from tests.pipeline.kfp_server import State, serve
 
 
@@ -21,8 +21,8 @@ def server() -> Iterator[tuple[Cluster, State]]:
 
 
 @pytest.fixture
-def wanted(tiny_config: Config) -> Schedule:
-    values = arguments(tiny_config, compile_package(), SCHEDULED_TIME, ["image=i:1"], SCHEDULED_TIME)
+def wanted(tiny_config: Config, package: Package) -> Schedule:
+    values = arguments(tiny_config, package, SCHEDULED_TIME, ["image=i:1"], SCHEDULED_TIME)
     return Schedule("weekly", "0 0 3 * * 1", Package(b"a: 1\n", "v-1"), values)
 
 

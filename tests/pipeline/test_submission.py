@@ -28,8 +28,9 @@ from tests.pipeline.kfp_server import State, serve
 ONE = Package(b"a: 1\n", "v-1")
 
 
-def _values(config: Config) -> dict[str, object]:
-    return arguments(config, compile_package(), "now", ["image=i:1"])
+@pytest.fixture
+def values(tiny_config: Config, package: Package) -> dict[str, object]:
+    return arguments(tiny_config, package, "now", ["image=i:1"])
 
 
 @pytest.fixture
@@ -53,9 +54,9 @@ def _show(run: models.V2beta1Run, state: str, *tasks: models.V2beta1PipelineTask
 
 
 @pytest.fixture
-def run_id(server: tuple[Cluster, State], tiny_config: Config) -> str:
+def run_id(server: tuple[Cluster, State], values: dict[str, object]) -> str:
     cluster, _ = server
-    return submit(cluster, upload(cluster, ONE), _values(tiny_config), "first")
+    return submit(cluster, upload(cluster, ONE), values, "first")
 
 
 def test_the_package_is_the_compiled_pipeline_and_its_name_follows_its_content(monkeypatch):
@@ -68,10 +69,10 @@ def test_the_package_is_the_compiled_pipeline_and_its_name_follows_its_content(m
     assert other.version.startswith("sella-rec-")
 
 
-def test_the_parameters_are_those_of_the_pipeline_with_their_types(tiny_config):
+def test_the_parameters_are_those_of_the_pipeline_with_their_types(tiny_config, package):
     tolerations = '[{"key": "spot", "operator": "Exists"}]'
     more = ["image=i:1", "accelerators=2", f"tolerations={tolerations}", "node_selector={pool: gpu}"]
-    given = arguments(tiny_config, compile_package(), "now", more, "2026-01-01T00:00:00Z")
+    given = arguments(tiny_config, package, "now", more, "2026-01-01T00:00:00Z")
     assert Config.from_json(given.pop("config")) == tiny_config
     assert given == {
         "image": "i:1",
@@ -94,9 +95,9 @@ def test_the_parameters_are_those_of_the_pipeline_with_their_types(tiny_config):
         (["image=i", "node_selector={a"], "--parameter node_selector={a: "),
     ],
 )
-def test_parameters_that_cannot_be_are_refused(tiny_config, given, message):
+def test_parameters_that_cannot_be_are_refused(tiny_config, package, given, message):
     with pytest.raises(ClusterError, match=message):
-        arguments(tiny_config, compile_package(), "now", given)
+        arguments(tiny_config, package, "now", given)
 
 
 def test_a_version_is_uploaded_only_when_its_content_is_new(server):
@@ -112,16 +113,15 @@ def test_a_version_is_uploaded_only_when_its_content_is_new(server):
     assert len(state.all("pipelines")) == 1
 
 
-def test_a_run_is_of_the_version_with_the_parameters_in_the_one_experiment(server, tiny_config):
+def test_a_run_is_of_the_version_with_the_parameters_in_the_one_experiment(server, values):
     cluster, state = server
     version = upload(cluster, ONE)
-    parameters = _values(tiny_config)
-    started = [submit(cluster, version, parameters, "first"), submit(cluster, version, parameters, "second", "trainer")]
+    started = [submit(cluster, version, values, "first"), submit(cluster, version, values, "second", "trainer")]
     first, second = state.all("runs")
     assert [first.service_account, second.service_account] == [None, "trainer"]
     assert started == [first.run_id, second.run_id]
     assert first.display_name == "first"
-    assert first.runtime_config.parameters == parameters
+    assert first.runtime_config.parameters == values
     assert first.pipeline_version_reference.pipeline_version_id == version.id
     assert [made.display_name for made in state.all("experiments")] == ["sella-rec"]
     assert [run.display_name for run in recent_runs(cluster, 5)] == ["second", "first"]
