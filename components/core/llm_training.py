@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
 
 from components.core.config import LLMTrainingConfig
 from components.core.dataset import Split
 from components.core.packing import PackedRow, Packer, group_by_user, sample_labels, training_order
+from components.core.preemption import StopOnSigterm
 from components.core.scorer import YesNoScorer
 from components.core.tracking import Tracker
 
 Curves = dict[str, dict[str, list[float]]]
 _WEIGHTS = "trainable.safetensors"
+_UNFINISHED = ".unfinished"
+_CHECKPOINTS_KEPT = 2
 log = logging.getLogger(__name__)
 
 
@@ -29,7 +34,22 @@ def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 class _PackedTrainer(Trainer):
-    """Saves and restores only what is trained: a checkpoint of a frozen 7B backbone would be all backbone."""
+    """Saves and restores only what is trained: a checkpoint of a frozen 7B backbone would be all backbone.
+
+    A checkpoint is written under `.unfinished/` and then moved, so that one that was cut off never counts.
+    """
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        # every process has written its own part
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            written = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            final = written.parents[1] / written.name
+            # one that an older attempt left incomplete
+            shutil.rmtree(final, ignore_errors=True)
+            written.replace(final)
+            rotate_checkpoints(str(final.parent), _CHECKPOINTS_KEPT)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
@@ -81,6 +101,10 @@ def train(
 
     Returns:
         The loss curve: mean binary cross-entropy of the labels of the logged steps, in nats.
+
+    Raises:
+        PreemptedError: SIGTERM came; a checkpoint holds what was trained until then.
+        ValueError: `checkpoints` is of another configuration.
     """
     groups = sample_labels(group_by_user(split, config.targets_per_history), config.max_labels, seed)
     rows = training_order(packer.pack(split, groups), config.rows_per_step, seed)
@@ -95,10 +119,14 @@ def train(
     )
     trainer.pop_callback(PrinterCallback)
     scorer.train()
+    if trainer.args.should_save:
+        shutil.rmtree(checkpoints / _UNFINISHED, ignore_errors=True)
     resume_from = last_complete_checkpoint(checkpoints)
     if resume_from:
         log.info("going on from %s", resume_from)
-    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    with StopOnSigterm() as stop:
+        trainer.add_callback(stop)
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     return curves
 
 
@@ -118,7 +146,7 @@ def _mean_cross_entropy(
 
 def _arguments(config: LLMTrainingConfig, checkpoints: Path, seed: int, device: torch.device) -> TrainingArguments:
     return TrainingArguments(
-        output_dir=str(checkpoints),
+        output_dir=str(checkpoints / _UNFINISHED),
         use_cpu=device.type == "cpu",
         per_device_train_batch_size=config.rows_per_step,
         gradient_accumulation_steps=config.gradient_accumulation,
@@ -132,7 +160,6 @@ def _arguments(config: LLMTrainingConfig, checkpoints: Path, seed: int, device: 
         max_grad_norm=config.max_grad_norm,
         logging_steps=5,
         save_steps=config.save_every,
-        save_total_limit=2,
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=device.type == "cuda",
@@ -143,7 +170,7 @@ def _arguments(config: LLMTrainingConfig, checkpoints: Path, seed: int, device: 
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: the Trainer's state file is its last and must parse."""
+    """The newest checkpoint whose last file, the Trainer's state, can be read: a lost disk may take what was moved."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     for checkpoint in found:
         try:

@@ -120,6 +120,11 @@ def running(
         step = Step(name, parsed, code_version, paths, before, tracker, run, _output=Path(output) if output else None)
         yield step
         step.tracker.flush()
+    except SystemExit:
+        # asked to end before its time (see `preemption`): no failure, and worth another attempt
+        if run is not None:
+            mlflow_runs.close_step_run("KILLED")
+        raise
     except BaseException:
         if progress is not None:
             progress.finish("failed", error=traceback.format_exc())

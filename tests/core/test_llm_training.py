@@ -1,7 +1,9 @@
 """Training on a planted task, its checkpoints, and going on from them."""
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from components.core.backbone import load_backbone
 from components.core.config import FuseConfig, TuneConfig
 from components.core.llm_training import last_complete_checkpoint, train, trainable_state
 from components.core.packing import Packer
+from components.core.preemption import PreemptedError
 from components.core.scorer import YesNoScorer
 from components.core.tracking import Tracker
 
@@ -126,6 +129,44 @@ def test_a_training_cut_off_goes_on_and_ends_the_same(make_scorer, prompts, plan
     train(again, packer, planted, TUNE, tmp_path / "cut", watch, seed=0)
     assert watch.steps == []
     assert_same_state(trainable_state(again), trainable_state(resumed))
+
+
+def test_sigterm_keeps_the_step_that_it_met(make_scorer, prompts, planted, tmp_path):
+    class Evicted(Tracker):
+        def progress(self, done, *_):
+            if done == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    few, before = planted.take(planted.user < 7), signal.getsignal(signal.SIGTERM)
+    undisturbed = make_scorer()
+    train(undisturbed, Packer(prompts), few, TUNE, tmp_path / "undisturbed", Tracker(), seed=0)
+    with pytest.raises(PreemptedError) as ended:
+        train(make_scorer(), Packer(prompts), few, TUNE, tmp_path / "cut", Evicted(), seed=0)
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert last_complete_checkpoint(tmp_path / "cut").name == "checkpoint-2"
+    resumed = make_scorer(seed=1)
+    train(resumed, Packer(prompts), few, TUNE, tmp_path / "cut", Tracker(), seed=0)
+    assert_same_state(trainable_state(resumed), trainable_state(undisturbed))
+
+
+def test_a_checkpoint_counts_only_once_it_is_whole(make_scorer, prompts, planted, tmp_path, monkeypatch):
+    from transformers import TrainerState
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    few, state = planted.take(planted.user < 7), TrainerState.save_to_json
+    # the state is the last of a checkpoint's files
+    monkeypatch.setattr(TrainerState, "save_to_json", full)
+    with pytest.raises(OSError, match="no space left"):
+        train(make_scorer(), Packer(prompts), few, TUNE, tmp_path, Tracker(), seed=0)
+    assert list(tmp_path.rglob("trainable.safetensors"))
+    assert not list(tmp_path.glob("checkpoint-*"))
+    monkeypatch.setattr(TrainerState, "save_to_json", state)
+    train(make_scorer(), Packer(prompts), few, TUNE, tmp_path, Tracker(), seed=0)
+    assert list(tmp_path.glob("checkpoint-*"))
+    assert not list((tmp_path / ".unfinished").iterdir())
 
 
 def test_stage_3_goes_on_as_well(lively_llm, prompts, planted, soft_tokens, tmp_path):

@@ -77,6 +77,13 @@ def test_a_killed_attempt_is_tried_again(tmp_path, progress):
     assert read_progress(progress / "fuse.json")["state"] == "done"
 
 
+def test_a_step_asked_to_end_early_has_not_failed_and_is_tried_again(tmp_path, progress):
+    with pytest.raises(SystemExit), running("fuse", CONFIG, "v1"):
+        raise SystemExit(143)
+    assert read_progress(progress / "fuse.json")["state"] == "running"
+    run("fuse", {}, tmp_path / "bundle")
+
+
 def test_checkpoints_outlive_a_failure_and_go_with_success(tmp_path, monkeypatch):
     monkeypatch.setenv("SELLA_CHECKPOINTS", str(tmp_path / "checkpoints"))
     data = run("prepare-data", {}, tmp_path / "data")

@@ -26,7 +26,7 @@ from components.tune_llm.step import tune_llm
 ROOT = Path(__file__).parents[2]
 KILLED_AFTER = 27
 KILLED = f"""
-import os, signal, sys
+import os, sys
 from pathlib import Path
 from components.core.config import Config
 from components.core.tracking import Tracker
@@ -35,9 +35,9 @@ from components.tune_llm.step import tune_llm
 class Killed(Tracker):
     def progress(self, done, total, note=""):
         if done == {KILLED_AFTER}:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), int(number))
 
-config, *folders = sys.argv[1:]
+number, config, *folders = sys.argv[1:]
 tune_llm(Config.from_json(config), *map(Path, folders), Killed())
 """
 
@@ -95,18 +95,25 @@ def test_auto_dtype_is_resolved_and_layers_limited(tiny_config, genre_data, tmp_
     assert len(pl.read_parquet(tmp_path / "output" / "valid_logits.parquet")) < 40
 
 
-def test_killed_and_started_again_it_ends_with_the_same_weights_and_scores(tiny_config, genre_data, tuned, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "kept"),
+    [(signal.SIGKILL, -signal.SIGKILL, (10, 20)), (signal.SIGTERM, 128 + signal.SIGTERM, (20, KILLED_AFTER))],
+)
+def test_killed_and_started_again_it_ends_with_the_same_weights_and_scores(
+    tiny_config, genre_data, tuned, tmp_path, number, code, kept
+):
     output, checkpoints = tmp_path / "output", tmp_path / "checkpoints"
-    command = [sys.executable, "-c", KILLED, tiny_config.to_json(), *map(str, (genre_data, output, checkpoints))]
+    arguments = [str(int(number)), tiny_config.to_json(), *map(str, (genre_data, output, checkpoints))]
+    command = [sys.executable, "-c", KILLED, *arguments]
     killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.returncode == code, killed.stderr
     assert not output.exists()
-    every = tiny_config.tune.save_every
-    assert sorted(path.name for path in checkpoints.glob("checkpoint-*")) == [f"checkpoint-{n * every}" for n in (1, 2)]
+    assert tiny_config.tune.save_every == 10
+    assert sorted(path.name for path in checkpoints.glob("checkpoint-*")) == [f"checkpoint-{step}" for step in kept]
 
     tracker = Steps()
     tune_llm(tiny_config, genre_data, output, checkpoints, tracker)
-    assert tracker.steps[0] == 2 * every + 1
+    assert tracker.steps[0] == kept[-1] + 1
     found, expected = (load_file(o / "adapter" / "adapter_model.safetensors") for o in (output, tuned))
     assert set(found) == set(expected)
     for name in expected:
