@@ -46,13 +46,15 @@ def save_adapter(llm: PeftModel, backbone: BackboneConfig, folder: Path) -> None
     (folder / _BACKBONE_FILE).write_text(resolved.model_dump_json(indent=2))
 
 
-def load_adapter(folder: Path, device: str = "auto") -> tuple[Any, PreTrainedTokenizerBase, BackboneConfig]:
-    """The tuned LLM, frozen, with its tokenizer and the backbone it needs."""
+def load_adapter(
+    folder: Path, device: str = "auto", sharded: bool = False
+) -> tuple[Any, PreTrainedTokenizerBase, BackboneConfig]:
+    """The tuned LLM, frozen, with its tokenizer and the backbone it needs; `sharded` as in `load_backbone`."""
     from peft import PeftModel
 
     saved = BackboneConfig.model_validate_json((folder / _BACKBONE_FILE).read_text())
     backbone = saved.model_copy(update={"device": device})
-    llm, tokenizer = load_backbone(backbone)
+    llm, tokenizer = load_backbone(backbone, sharded)
     tuned = PeftModel.from_pretrained(llm, folder).requires_grad_(False).eval()
     for module in tuned.modules():
         # a frozen LLM answers alike whatever mode the Trainer puts it into; gradient checkpointing needs train mode

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import distributed
+from torch.distributed.tensor import DTensor
 
 from components.core.config import BackboneConfig
 from components.core.paths import atomic_output
@@ -28,8 +30,12 @@ class BackboneError(RuntimeError):
     """The backbone cannot be had or used; the message says why and what to do."""
 
 
-def load_backbone(config: BackboneConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_backbone(config: BackboneConfig, sharded: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal LM (frozen, on its device) and its tokenizer. Weights in safetensors only, no remote code.
+
+    Args:
+        config: name, dtype and device.
+        sharded: divide the layers' weights over the processes of a distributed training, if this is one.
 
     Raises:
         BackboneError: no such folder or hub model, or the packaged file is not installed.
@@ -50,9 +56,30 @@ def load_backbone(config: BackboneConfig) -> tuple[PreTrainedModel, PreTrainedTo
             f"Give a folder with a causal LM in safetensors, a hub name, or {EMBEDDED!r}."
         ) from error
     model.config.use_cache = False
+    model.requires_grad_(False)
+    if sharded and distributed.is_initialized():
+        _shard_layers(model, device)
     # transformers wraps `to` so that type checkers lose its signature
     model.to(device)  # type: ignore[arg-type]
-    return model.requires_grad_(False), tokenizer
+    return model, tokenizer
+
+
+def _shard_layers(model: PreTrainedModel, device: torch.device) -> None:
+    """Fully sharded data parallelism (FSDP2) of the frozen layers: each process keeps its part of every weight.
+
+    A layer is put together on the device while it computes. What is trained is not divided: it is small, and stays as
+    it is for the optimizer, for checkpoints and for whoever saves it. From the CPU, so that no device ever holds all.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
+    decoder = model.get_decoder()
+    for layer in decoder.layers:
+        fully_shard(layer, mesh=mesh)
+    # the root, which lets a layer be gathered while the one before it computes; embeddings and norm stay whole
+    rest = {parameter for parameter in decoder.parameters() if not isinstance(parameter, DTensor)}
+    fully_shard(decoder, mesh=mesh, ignored_params=rest)
 
 
 def choose_device(name: str) -> torch.device:

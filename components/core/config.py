@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -163,6 +163,31 @@ class FuseConfig(LLMTrainingConfig):
     )
 
 
+class TrainJobConfig(Section):
+    """Training in pods of its own by Kubeflow Trainer, for backbones that want several nodes."""
+
+    nodes: int = Field(0, ge=0, description="Node pods; 0: tune-llm and fuse train in the step's own pod")
+    runtime: str = Field(
+        "torch-distributed", description="Training runtime of the namespace or the cluster; Trainer's own for PyTorch"
+    )
+    resources_per_node: dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]] = Field(
+        {"nvidia.com/gpu": "1", "cpu": "8", "memory": "64Gi"}, description="Requests and limits, as Kubernetes has them"
+    )
+
+
+class LaunchConfig(Section):
+    """Which processes tune-llm and fuse train in."""
+
+    processes: int | None = Field(
+        None, ge=1, description="Processes in the step's pod, or in each node pod; none: one an accelerator, else one"
+    )
+    sharded: bool = Field(
+        False,
+        description="Divide the frozen layers over the processes (FSDP), where one device cannot hold the LLM; slower",
+    )
+    train_job: TrainJobConfig = TrainJobConfig()
+
+
 class EvaluateConfig(Section):
     max_rows_per_user: int | None = Field(
         None, ge=1, description="Score only so many of a user's first test rows; none: all"
@@ -235,6 +260,7 @@ class Config(Section):
     distill: DistillConfig = DistillConfig()
     align: AlignConfig = AlignConfig()
     fuse: FuseConfig = FuseConfig()
+    launch: LaunchConfig = LaunchConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     promote: PromoteConfig = PromoteConfig()
     retrain: RetrainConfig = RetrainConfig()

@@ -10,13 +10,23 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import distributed, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
 from components.core.config import LLMTrainingConfig
 from components.core.dataset import Split
-from components.core.packing import PackedRow, Packer, group_by_user, sample_labels, training_order
+from components.core.packing import (
+    IGNORED,
+    PackedRow,
+    Packer,
+    fill_up,
+    group_by_user,
+    sample_labels,
+    training_order,
+)
 from components.core.preemption import StopOnSigterm
 from components.core.scorer import YesNoScorer
 from components.core.tracking import Tracker
@@ -107,7 +117,7 @@ def train(
         ValueError: `checkpoints` is of another configuration.
     """
     groups = sample_labels(group_by_user(split, config.targets_per_history), config.max_labels, seed)
-    rows = training_order(packer.pack(split, groups), config.rows_per_step, seed)
+    rows = _in_order(packer.pack(split, groups), config.rows_per_step, seed)
     curves: Curves = {}
     trainer = _PackedTrainer(
         model=scorer,
@@ -118,16 +128,41 @@ def train(
         callbacks=[_Report(tracker, curves)],
     )
     trainer.pop_callback(PrinterCallback)
+    _leave_shards_alone(scorer)
     scorer.train()
     if trainer.args.should_save:
         shutil.rmtree(checkpoints / _UNFINISHED, ignore_errors=True)
-    resume_from = last_complete_checkpoint(checkpoints)
+    resume_from = _agreed(last_complete_checkpoint(checkpoints))
     if resume_from:
         log.info("going on from %s", resume_from)
     with StopOnSigterm() as stop:
         trainer.add_callback(stop)
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     return curves
+
+
+def _leave_shards_alone(scorer: YesNoScorer) -> None:
+    """Data parallelism would send every process the first one's weights, but of a sharded one each has its part."""
+    shards = [name for name, parameter in scorer.named_parameters() if isinstance(parameter, DTensor)]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(scorer, shards)
+
+
+def _agreed(checkpoint: Path | None) -> Path | None:
+    """What the first process sees: on a network file system another may see it later."""
+    seen = [checkpoint]
+    if distributed.is_initialized():
+        distributed.broadcast_object_list(seen)
+    return seen[0]
+
+
+def _in_order(packed: list[PackedRow], rows_per_step: int, seed: int) -> list[PackedRow]:
+    """The rows as all processes together see them, which is as one would whose steps are as large as all of theirs.
+
+    The Trainer hands each batch of `rows_per_step` to the next process in turn.
+    """
+    processes = distributed.get_world_size() if distributed.is_initialized() else 1
+    ordered = training_order(packed, rows_per_step * processes, seed)
+    return fill_up(ordered, rows_per_step * processes) if processes > 1 else ordered
 
 
 def _without_index(packer: Packer, split: Split, rows: list[PackedRow]) -> dict[str, torch.Tensor]:
@@ -139,8 +174,9 @@ def _without_index(packer: Packer, split: Split, rows: list[PackedRow]) -> dict[
 def _mean_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
 ) -> torch.Tensor:
-    """Cross-entropy over the two answers; the mean runs over all labels of an accumulated batch."""
-    total = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+    """Cross-entropy over the two answers; the mean runs over all labels of an accumulated batch, of all processes."""
+    counted = labels != IGNORED
+    total = nn.functional.binary_cross_entropy_with_logits(logits[counted], labels[counted], reduction="sum")
     return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
@@ -162,6 +198,9 @@ def _arguments(config: LLMTrainingConfig, checkpoints: Path, seed: int, device: 
         save_steps=config.save_every,
         remove_unused_columns=False,
         label_names=["labels"],
+        # every step reaches every trained weight, and no forward pass changes a buffer
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
         dataloader_pin_memory=device.type == "cuda",
         disable_tqdm=True,
         report_to="none",

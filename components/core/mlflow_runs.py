@@ -48,6 +48,10 @@ class StepRun:
     run_id: str
     resumed: bool
 
+    def described(self) -> dict[str, Any]:
+        """For `attach`, in another process."""
+        return {name: getattr(self, name) for name in ("experiment", "parent_id", "run_id", "resumed")}
+
     def log_params(self, params: Mapping[str, str]) -> None:
         _log_params(self.client, self.run_id, params)
 
@@ -82,6 +86,14 @@ def open_step_run(step: str, config: Config, code_version: str) -> StepRun | Non
         uri = os.environ["MLFLOW_TRACKING_URI"]
         raise TrackingError(f"MLFLOW_TRACKING_URI = {uri} cannot be used: {error}") from error
     return run
+
+
+def attach(described: Mapping[str, Any]) -> StepRun:
+    """The run that `StepRun.described` tells of, for a process that reports to it and neither begins nor ends it."""
+    _find_server()
+    from mlflow import MlflowClient
+
+    return StepRun(MlflowClient(), **described)
 
 
 def _find_server() -> bool:

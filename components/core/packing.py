@@ -6,7 +6,7 @@ Shapes: B rows, L tokens, N targets in the batch, H history length.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import numpy as np
@@ -16,6 +16,8 @@ from components.core.dataset import Split
 from components.core.prompt import Piece, PromptBuilder
 
 _PADDING = -1
+# the label that transformers' Trainer leaves out when it counts
+IGNORED = -100
 Progress = Callable[[int, int], None]
 
 
@@ -24,7 +26,8 @@ class PackedBatch(TypedDict):
 
     input_ids, position_ids, soft int64 [B, L]; segment int64 [B, L] (0 history, j the j-th target, -1 padding);
     user int64 [B]; history int64 [B, H]; answer_row, answer_position, item, index int64 [N]; soft_item int64 [B, L],
-    the item of a target's position; labels float32 [N]. `index` is the row in the split the batch was made from.
+    the item of a target's position; labels float32 [N], `IGNORED` in fillers. `index` is the row in the split the
+    batch was made from.
     """
 
     input_ids: torch.Tensor
@@ -43,10 +46,15 @@ class PackedBatch(TypedDict):
 
 @dataclass(frozen=True)
 class PackedRow:
-    """One history (that of split row `rows[0]`) and the split rows asked of it."""
+    """One history (that of split row `rows[0]`) and the split rows asked of it.
+
+    Attributes:
+        filler: its labels do not count (`IGNORED`); it only makes the processes' shares equal.
+    """
 
     rows: np.ndarray
     length: int
+    filler: bool = False
 
 
 class Packer:
@@ -111,8 +119,13 @@ class Packer:
             answer_position=torch.tensor(answer_position),
             item=torch.from_numpy(split.item[index]),
             index=torch.from_numpy(index),
-            labels=torch.from_numpy(split.label[index]),
+            labels=_labels(split, packed),
         )
+
+
+def _labels(split: Split, packed: Sequence[PackedRow]) -> torch.Tensor:
+    label = [np.full(len(row.rows), IGNORED, np.float32) if row.filler else split.label[row.rows] for row in packed]
+    return torch.from_numpy(np.concatenate(label))
 
 
 def _positions(soft: torch.Tensor) -> torch.Tensor:
@@ -186,6 +199,12 @@ def training_order(packed: Sequence[PackedRow], batch_size: int, seed: int) -> l
     # a short batch stays last, else every batch after it would straddle two buckets
     full, short = [b for b in batches if len(b) == batch_size], [b for b in batches if len(b) < batch_size]
     return [packed[i] for b in [*(full[j] for j in random.permutation(len(full))), *short] for i in b]
+
+
+def fill_up(packed: Sequence[PackedRow], multiple: int) -> list[PackedRow]:
+    """Rows with as many fillers behind them as make their number a multiple."""
+    shortest = min(packed, key=lambda row: row.length)
+    return [*packed, *[replace(shortest, filler=True)] * (-len(packed) % multiple)]
 
 
 def sample_labels(groups: list[np.ndarray], max_labels: int | None, seed: int) -> list[np.ndarray]:

@@ -51,7 +51,8 @@ class StopOnSigterm(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._asked = _any_process(self._asked, args.device)
         if self._asked:
-            control.should_save = control.should_training_stop = True
+            # logged, since a resumed training does not know the losses since the last point of the curve
+            control.should_log = control.should_save = control.should_training_stop = True
 
 
 def _any_process(mine: bool, device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""A step's process under `sella run`: where its output goes, and that it does not outlive the runner."""
+"""A step's processes: where their output goes, and that none outlives whoever waits for it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import threading
 import time
 from pathlib import Path
 
+HEARTBEAT = "heartbeat"
+# Seconds. Network file systems show a change after a minute or so.
+SILENCE = 300.0
 _EVERY_SECONDS = 0.5
 
 
@@ -34,6 +37,32 @@ def die_with_the_runner() -> None:
     lock = os.environ.get("SELLA_LOCK")
     if lock:
         threading.Thread(target=_watch, args=(Path(lock),), daemon=True).start()
+
+
+def die_with_the_parent() -> None:
+    """End this process soon after the one that started it: killed, it could not end its processes itself."""
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_EVERY_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop_without_heartbeat(file: Path) -> None:
+    """Send this process SIGTERM when nobody has touched a file for five minutes; clocks are not compared."""
+    threading.Thread(target=_watch_heartbeat, args=(file,), daemon=True).start()
+
+
+def _watch_heartbeat(file: Path) -> None:
+    beat, since = file.stat().st_mtime_ns, time.monotonic()
+    while time.monotonic() - since < SILENCE:
+        time.sleep(_EVERY_SECONDS)
+        now = file.stat().st_mtime_ns
+        if now != beat:
+            beat, since = now, time.monotonic()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _watch(lock: Path) -> None:

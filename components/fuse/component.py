@@ -38,6 +38,7 @@ def fuse(
         "aligned": aligned.path,
     }
     with running("fuse", config, code_version, inputs, bundle.path) as step:
-        from components.fuse.step import FuseInputs, fuse
+        from components.core.launch import launch
+        from components.fuse.step import run
 
-        fuse(step.config, FuseInputs(**step.inputs), step.output, step.checkpoints, step.tracker)
+        launch(run, step)

@@ -27,6 +27,7 @@ from components.core.projection import Projection
 from components.core.rows import sample_users
 from components.core.scorer import YesNoScorer, score_split
 from components.core.soft_tokens import SoftTokens
+from components.core.step import Step
 from components.core.tracking import Tracker
 
 
@@ -41,6 +42,11 @@ class FuseInputs:
     aligned: Path
 
 
+def run(step: Step) -> None:
+    """fuse in this process, which may be one of several."""
+    fuse(step.config, FuseInputs(**step.inputs), step.output, step.checkpoints, step.tracker)
+
+
 def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tracker: Tracker) -> None:
     """Train projections and embedding tables behind the frozen LLM and write the self-contained bundle.
 
@@ -53,7 +59,7 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
     """
     set_seed(config.seed)
     data = PreparedData(inputs.dataset)
-    llm, tokenizer, _ = load_adapter(inputs.adapter / "adapter", config.backbone.device)
+    llm, tokenizer, _ = load_adapter(inputs.adapter / "adapter", config.backbone.device, config.launch.sharded)
     prompts = build_prompts(tokenizer, config, data.items)
     if config.fuse.gradient_checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False})

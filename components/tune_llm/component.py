@@ -18,6 +18,7 @@ def tune_llm(config: str, code_version: str, dataset: dsl.Input[dsl.Dataset], ad
     from components.core.step import running
 
     with running("tune-llm", config, code_version, {"dataset": dataset.path}, adapter.path) as step:
-        from components.tune_llm.step import tune_llm
+        from components.core.launch import launch
+        from components.tune_llm.step import run
 
-        tune_llm(step.config, step.inputs["dataset"], step.output, step.checkpoints, step.tracker)
+        launch(run, step)

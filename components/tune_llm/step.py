@@ -20,7 +20,13 @@ from components.core.paths import atomic_output
 from components.core.prompt import PromptBuilder
 from components.core.rows import evaluation_rows, sample_users
 from components.core.scorer import YesNoScorer, score_split
+from components.core.step import Step
 from components.core.tracking import Tracker
+
+
+def run(step: Step) -> None:
+    """tune-llm in this process, which may be one of several."""
+    tune_llm(step.config, step.inputs["dataset"], step.output, step.checkpoints, step.tracker)
 
 
 def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tracker: Tracker) -> None:
@@ -36,7 +42,7 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
     """
     set_seed(config.seed)
     data = PreparedData(dataset)
-    backbone, tokenizer = load_backbone(config.backbone)
+    backbone, tokenizer = load_backbone(config.backbone, config.launch.sharded)
     prompts = PromptBuilder(tokenizer, config.prompt, data.titles)
     llm = add_adapter(backbone, config.tune)
     if config.tune.gradient_checkpointing:

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.core.packing import (
+    IGNORED,
     PackedRow,
     Packer,
     block_attention_mask,
+    fill_up,
     group_by_history,
     group_by_user,
     sample_labels,
@@ -170,3 +172,17 @@ def test_sample_labels_takes_about_as_many_as_asked(counts, wanted, seed):
 def test_sample_labels_without_a_limit_takes_all():
     groups = [np.arange(3), np.arange(3, 5)]
     assert sample_labels(groups, None, 0) is groups
+
+
+def test_fillers_make_shares_equal_and_their_labels_do_not_count(prompts, random_split):
+    split, packer = random_split(seed=1), Packer(prompts)
+    packed = packer.pack(split, group_by_user(split, 3))[:5]
+    assert fill_up(packed, 5) == packed
+    filled = fill_up(packed, 4)
+    assert [row.filler for row in filled] == [False] * 5 + [True] * 3
+    assert max(row.length for row in filled) == max(row.length for row in packed)
+    labels = packer.batch(split, filled)["labels"]
+    counted = sum(len(row.rows) for row in packed)
+    assert torch.equal(labels[:counted], packer.batch(split, packed)["labels"])
+    assert len(labels) > counted
+    assert set(labels[counted:].tolist()) == {IGNORED}

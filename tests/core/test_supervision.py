@@ -3,18 +3,21 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 SLEEPER = (
-    "import time; from components.core.supervision import die_with_the_runner;"
-    "die_with_the_runner(); print('up', flush=True); time.sleep(60)"
+    "import time; from components.core.supervision import die_with_the_{whom};"
+    "die_with_the_{whom}(); print('up', flush=True); time.sleep(60)"
 )
 
 
 def sleeper(lock):
     environment = {**os.environ, "SELLA_LOCK": str(lock)}
-    return subprocess.Popen([sys.executable, "-c", SLEEPER], env=environment, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", SLEEPER.format(whom="runner")]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_step_ends_when_the_runner_lets_go_of_its_lock(tmp_path):
@@ -56,3 +59,21 @@ def test_peak_memory_counts_what_was_held_and_given_back():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # interpreter and imports held more than a few MB before
     assert 190 < float(done.stdout) < 210
+
+
+def test_a_process_does_not_outlive_the_one_that_started_it():
+    parent = (
+        "import subprocess, sys; command = [sys.executable, '-c', sys.argv[1]];"
+        "child = subprocess.Popen(command, stdout=subprocess.PIPE); child.stdout.readline();"
+        "print(child.pid, flush=True); child.wait()"
+    )
+    command = [sys.executable, "-c", parent, SLEEPER.format(whom="parent")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        child = Path(f"/proc/{int(process.stdout.readline())}/stat")
+        assert child.exists()
+        process.kill()
+    until = time.monotonic() + 10
+    # a zombie has ended; who reaps it is the machine's affair
+    while child.exists() and child.read_text().split()[2] != "Z":
+        assert time.monotonic() < until
+        time.sleep(0.1)
