@@ -49,6 +49,7 @@ def build_pipeline(
         window_until: str = "",
         accelerator_type: str = "nvidia.com/gpu",
         accelerators: str = "1",
+        scoring_accelerators: str = "1",
         llm_cpu: str = "8",
         llm_memory: str = "32Gi",
         node_selector: dict = {},  # noqa: B006 (kfp wants the value itself)
@@ -63,16 +64,21 @@ def build_pipeline(
             data_version: Names the state of the input. Results are cached under it, so that changed data is read again.
             window_until: ISO 8601 time; newer interactions are not read. A schedule passes its own time. Empty: all.
             accelerator_type: The resource that GPU nodes offer.
-            accelerators: How many each LLM step takes, as text; above 1, training runs on all of them. 0: CPU alone.
+            accelerators: How many tune-llm and fuse take, as text; above 1, training runs on all of them. 0: the CPU
+                alone, or the accelerators are a TrainJob's (configuration `launch.train_job`).
+            scoring_accelerators: How many the other LLM steps take, as text: 1, or 0 for the CPU alone.
             llm_cpu: CPU cores that an LLM step asks for.
             llm_memory: Memory that an LLM step asks for and may use.
             node_selector: Labels of the nodes for the LLM steps.
             tolerations: Taints that the LLM steps tolerate beside the usual one of GPU nodes.
         """
-        cluster = Cluster(image, accelerator_type, accelerators, llm_cpu, llm_memory, node_selector, tolerations)
+        cluster = Cluster(image, accelerator_type, llm_cpu, llm_memory, node_selector, tolerations)
 
-        def llm(task: dsl.PipelineTask) -> dsl.PipelineTask:
-            return retried(cluster.llm(task, llm_environment))
+        def training(task: dsl.PipelineTask) -> dsl.PipelineTask:
+            return retried(cluster.llm(task, accelerators, llm_environment))
+
+        def scoring(task: dsl.PipelineTask) -> dsl.PipelineTask:
+            return retried(cluster.llm(task, scoring_accelerators, llm_environment))
 
         def collaborative(task: dsl.PipelineTask) -> dsl.PipelineTask:
             return retried(cluster.collab(task))
@@ -90,14 +96,14 @@ def build_pipeline(
             # else the run ends here, and well: there is nothing to do
             with dsl.If(uncached(drift).outputs["Output"] == "yes", name="retrain"):
                 collab = collaborative(train_collab(**common, dataset=data)).output
-                adapter = llm(tune_llm(**common, dataset=data)).output
-                semantics = llm(distill_items(**common, dataset=data, adapter=adapter)).output
+                adapter = training(tune_llm(**common, dataset=data)).output
+                semantics = scoring(distill_items(**common, dataset=data, adapter=adapter)).output
                 made = {"dataset": data, "collab": collab}
                 aligned = collaborative(align_collab(**common, **made, semantics=semantics)).output
                 made |= {"adapter": adapter, "aligned": aligned}
-                bundle = llm(fuse(**common, **made, semantics=semantics)).output
-                evaluated = llm(evaluate(**common, **made, bundle=bundle))
-                scored = llm(score_champion(**common, champion=champion, dataset=data)).output
+                bundle = training(fuse(**common, **made, semantics=semantics)).output
+                evaluated = scoring(evaluate(**common, **made, bundle=bundle))
+                scored = scoring(score_champion(**common, champion=champion, dataset=data)).output
                 judged = {"evaluation": evaluated.outputs["evaluation"], "champion_scores": scored}
                 uncached(promote(**common, bundle=bundle, champion=champion, **judged))
 

@@ -39,13 +39,11 @@ class Cluster:
     """The pipeline's parameters that say where and on what its steps run, as kfp's channels.
 
     Attributes:
-        accelerators: a string: Kubeflow Pipelines' driver reads an integer parameter as empty there.
         node_selector, tolerations: for the LLM steps, in Kubernetes' own form; the usual GPU taint is tolerated anyway.
     """
 
     image: Any
     accelerator_type: Any
-    accelerators: Any
     llm_cpu: Any
     llm_memory: Any
     node_selector: Any
@@ -67,13 +65,17 @@ class Cluster:
         task.set_cpu_request("4").set_memory_request("8Gi").set_memory_limit("32Gi")
         return self._common(task, "collab")
 
-    def llm(self, task: dsl.PipelineTask, environment: Mapping[str, str]) -> dsl.PipelineTask:
-        """A step that runs the LLM: accelerators, shared memory for their processes, models, checkpoints."""
+    def llm(self, task: dsl.PipelineTask, accelerators: Any, environment: Mapping[str, str]) -> dsl.PipelineTask:
+        """A step that runs the LLM: accelerators, shared memory for their processes, models, checkpoints.
+
+        Args:
+            accelerators: a string: Kubeflow Pipelines' driver reads an integer parameter as empty there.
+        """
         # kfp passes parameters used in resources into a task group (the exit handler's) only where it is told of them
-        task.register_pipeline_channels([self.accelerator_type, self.accelerators, self.llm_cpu, self.llm_memory])
+        task.register_pipeline_channels([self.accelerator_type, accelerators, self.llm_cpu, self.llm_memory])
         # memory as asked and no more: an LLM step that grows beyond it would take others with it
         task.set_cpu_request(self.llm_cpu).set_memory_request(self.llm_memory).set_memory_limit(self.llm_memory)
-        task.set_accelerator_type(self.accelerator_type).set_accelerator_limit(self.accelerators)
+        task.set_accelerator_type(self.accelerator_type).set_accelerator_limit(accelerators)
         kubernetes.add_node_selector_json(task, self.node_selector)
         kubernetes.add_toleration(task, key=_GPU_TAINT, operator="Exists", effect="NoSchedule")
         kubernetes.add_toleration_json(task, self.tolerations)

@@ -63,5 +63,5 @@ def test_everything_that_the_interface_shows_is_described(spec):
             for field, definition in inputs.get(kind, {}).items():
                 if not field.startswith("pipelinechannel--"):
                     assert definition.get("description"), f"{name}: {field}"
-    assert len(spec["root"]["inputDefinitions"]["parameters"]) <= 11
+    assert len(spec["root"]["inputDefinitions"]["parameters"]) <= 12
     assert all(entry["description"] for entry in spec["root"]["inputDefinitions"]["parameters"].values())

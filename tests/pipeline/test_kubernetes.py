@@ -21,6 +21,7 @@ from pipeline.kubernetes import (
 from tests.pipeline.conftest import groups_of, steps_of
 
 LLM_STEPS = {"tune-llm", "distill-items", "fuse", "evaluate", "score-champion"}
+TRAINING_STEPS = {"tune-llm", "fuse"}
 COLLAB_STEPS = {"train-collab", "align-collab"}
 EVERYTHING = {*STEPS, "finish"}
 
@@ -65,7 +66,7 @@ def test_the_image_is_a_parameter_without_a_default(documents, containers):
 def test_what_is_put_into_a_container_is_text(documents):
     # Kubeflow Pipelines' driver takes a number there for an empty string
     parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
-    for name in ("image", "accelerator_type", "accelerators", "llm_cpu", "llm_memory"):
+    for name in ("image", "accelerator_type", "accelerators", "scoring_accelerators", "llm_cpu", "llm_memory"):
         assert parameters[name]["parameterType"] == "STRING"
 
 
@@ -77,8 +78,9 @@ def test_the_llm_steps_ask_for_accelerators_and_memory_by_parameter(containers):
             assert asked["resourceCpuRequest"] == ("4" if step in COLLAB_STEPS else "1")
             assert asked["resourceMemoryRequest"].endswith("Gi")
             continue
+        count = channel("accelerators" if step in TRAINING_STEPS else "scoring_accelerators")
         assert asked == {
-            "accelerator": {"resourceCount": channel("accelerators"), "resourceType": channel("accelerator_type")},
+            "accelerator": {"resourceCount": count, "resourceType": channel("accelerator_type")},
             "resourceCpuRequest": channel("llm_cpu"),
             "resourceMemoryRequest": channel("llm_memory"),
             "resourceMemoryLimit": channel("llm_memory"),
