@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed
-from torch.distributed.tensor import DTensor
 
 from components.core.config import BackboneConfig
 from components.core.paths import atomic_output
+from components.core.processes import agreed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -72,9 +72,12 @@ def _shard_layers(model: PreTrainedModel, device: torch.device) -> None:
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import DTensor
 
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
     decoder = model.get_decoder()
+    if not hasattr(decoder, "layers"):
+        raise BackboneError(f"launch.sharded: {type(model).__name__} has no layers where they are looked for; unset it")
     for layer in decoder.layers:
         fully_shard(layer, mesh=mesh)
     # the root, which lets a layer be gathered while the one before it computes; embeddings and norm stay whole
@@ -101,7 +104,8 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
         return torch.float32
     seconds = {dtype: _matmul_seconds(dtype) for dtype in _DTYPES.values()}
     log.info("matrix product on this CPU: %s", {str(k): f"{v * 1e3:.2f} ms" for k, v in seconds.items()})
-    return torch.bfloat16 if seconds[torch.bfloat16] < 0.9 * seconds[torch.float32] else torch.float32
+    # another process may have measured otherwise
+    return agreed(torch.bfloat16 if seconds[torch.bfloat16] < 0.9 * seconds[torch.float32] else torch.float32)
 
 
 def _matmul_seconds(dtype: torch.dtype) -> float:

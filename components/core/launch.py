@@ -101,6 +101,9 @@ def _torchrun(processes: int, job: Path) -> None:
         raise
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        raise DistributedTrainingError(f"process {rank} failed: {failure.message}") from error
+        told: Any = failure.message
+        # what `record` wrote; a killed process has but a message
+        trace = told["extraInfo"]["py_callstack"] if isinstance(told, dict) else told
+        raise DistributedTrainingError(f"process {rank} failed: {trace}") from None
     finally:
         signal.signal(signal.SIGTERM, before)

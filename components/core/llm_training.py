@@ -28,6 +28,7 @@ from components.core.packing import (
     training_order,
 )
 from components.core.preemption import StopOnSigterm
+from components.core.processes import agreed
 from components.core.scorer import YesNoScorer
 from components.core.tracking import Tracker
 
@@ -132,7 +133,8 @@ def train(
     scorer.train()
     if trainer.args.should_save:
         shutil.rmtree(checkpoints / _UNFINISHED, ignore_errors=True)
-    resume_from = _agreed(last_complete_checkpoint(checkpoints))
+    # on a network file system one process may see a checkpoint later than another
+    resume_from = agreed(last_complete_checkpoint(checkpoints))
     if resume_from:
         log.info("going on from %s", resume_from)
     with StopOnSigterm() as stop:
@@ -145,14 +147,6 @@ def _leave_shards_alone(scorer: YesNoScorer) -> None:
     """Data parallelism would send every process the first one's weights, but of a sharded one each has its part."""
     shards = [name for name, parameter in scorer.named_parameters() if isinstance(parameter, DTensor)]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(scorer, shards)
-
-
-def _agreed(checkpoint: Path | None) -> Path | None:
-    """What the first process sees: on a network file system another may see it later."""
-    seen = [checkpoint]
-    if distributed.is_initialized():
-        distributed.broadcast_object_list(seen)
-    return seen[0]
 
 
 def _in_order(packed: list[PackedRow], rows_per_step: int, seed: int) -> list[PackedRow]:

@@ -76,7 +76,8 @@ def decoder_of(llm: Any) -> nn.Module:
     return base.get_decoder()
 
 
-@torch.inference_mode()
+# not inference_mode: a sharded LLM that has scored in it cannot be trained afterwards
+@torch.no_grad()
 def score_split(
     scorer: YesNoScorer, packer: Packer, split: Split, tokens_per_batch: int, progress: Progress | None = None
 ) -> np.ndarray:

@@ -82,12 +82,13 @@ def _watch(lock: Path) -> None:
 
 
 def peak_rss_mb() -> float:
-    """The most memory this process has held so far, in MB (2^20 bytes)."""
+    """The most memory this process, or one that it started and that has ended, has held so far, in MB (2^20 bytes)."""
     status = Path("/proc/self/status")
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     if status.exists():
         # getrusage's peak would be no less than that of the process that started this one
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return round(int(line.split()[1]) / 2**10, 1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(max(int(line.split()[1]), children) / 2**10, 1)
+    peak = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, children)
     # bytes on macOS, KB elsewhere
     return round(peak / 2 ** (20 if sys.platform == "darwin" else 10), 1)
