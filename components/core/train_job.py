@@ -111,8 +111,8 @@ def _run(client: TrainerClient, step: Step, job: Path) -> None:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         _clear(client, name)
-        _create(client, name, settings, step, job)
         try:
+            _create(client, name, settings, step, job)
             _follow(client, name)
         finally:
             # a second SIGTERM must not keep the job

@@ -19,6 +19,8 @@ from components.core.tracking import StepTracker
 from components.fuse.step import run as fuse
 from components.tune_llm.step import run as tune_llm
 
+# several processes start anew and share the cores with whatever else is tested
+pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parents[2]
 # what other processes can import: a step's work that meets with something
 HELPER = textwrap.dedent("""

@@ -82,7 +82,7 @@ class State:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         given = {variable["name"]: variable["value"] for variable in trainer["env"] if "value" in variable}
-        self.nodes[name] = []
+        started = []
         for rank in range(trainer["numNodes"]):
             torchrun = {
                 "PET_NNODES": str(trainer["numNodes"]),
@@ -96,7 +96,8 @@ class State:
             with self.log(name, rank).open("wb") as log:
                 environment = {**os.environ, **given, **torchrun}
                 process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-            self.nodes[name].append(process)
+            started.append(process)
+        self.nodes[name] = started
 
     def log(self, name: str, rank: int) -> Path:
         return self.logs / f"{name}-{rank}.log"
