@@ -89,6 +89,7 @@ def _torchrun(processes: int, job: Path) -> None:
         local_addr="localhost",
         # an error would come back; a killed process is the step's retry
         max_restarts=0,
+        signals_to_handle="SIGTERM",
     )
     # its events say nothing that the processes do not
     logging.getLogger("torchelastic-events-null").setLevel(logging.ERROR)
@@ -96,9 +97,7 @@ def _torchrun(processes: int, job: Path) -> None:
     try:
         elastic_launch(config, sys.executable)("-m", WORKER, str(job))
     except SignalException as ended:
-        if ended.sigval == signal.SIGTERM:
-            raise PreemptedError from ended
-        raise
+        raise PreemptedError from ended
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         told: Any = failure.message
