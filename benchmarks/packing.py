@@ -21,7 +21,7 @@ from components.core.adapter import add_adapter
 from components.core.backbone import load_backbone
 from components.core.config import Config, load_config
 from components.core.dataset import PreparedData, Split
-from components.core.packing import Packer, group_by_history, group_by_user, training_order
+from components.core.packing import Packer, group_by_user, training_order
 from components.core.prompt import PromptBuilder
 from components.core.rows import evaluation_rows
 from components.core.scorer import YesNoScorer
@@ -59,7 +59,8 @@ def measure(config: Config, data: PreparedData) -> list[tuple[str, float, float]
     rates = []
     for what, split, grouped, pass_over in (
         ("training (LoRA)", data.train, group_by_user, _train),
-        ("scoring", evaluation_rows(data.test, config.evaluate), group_by_history, _score),
+        # a user's rows share one history there, so they may be grouped as in training
+        ("scoring", evaluation_rows(data.test, config.evaluate), group_by_user, _score),
     ):
         one_by_one = [np.array([row]) for group in grouped(split, TARGETS) for row in group]
         packed = grouped(split, TARGETS)

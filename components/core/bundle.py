@@ -2,8 +2,8 @@
 
 `adapter/` (peft, with backbone.json), `soft_tokens.safetensors` (tables, semantics with the mean and scale that
 standardized them, projections, residual), `items.parquet` (item_id, title, in_train), `users.parquet` (user_id,
-in_train, history, seen), ids as text; `config.json`, `bundle.json` (format and library versions), and the training
-reference of the data, see `reference`.
+in_train, history, seen), ids as text; `config.json`, `data_report.json`, `bundle.json` (format and library versions), and
+the training reference of the data, see `reference`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from components.core.dataset import SPLITS, PreparedData, Split
 from components.core.packing import Packer, Progress
 from components.core.prompt import PromptBuilder
 from components.core.reference import REFERENCE_FILES
-from components.core.scorer import YesNoScorer, score_split
+from components.core.scorer import YesNoScorer
+from components.core.scoring import score_split
 from components.core.semantics import item_semantics
 from components.core.soft_tokens import SoftTokens
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FORMAT = 2
+DATA_REPORT = "data_report.json"
 _FILES = ("adapter", "soft_tokens.safetensors", "items.parquet", "users.parquet", "config.json")
 Arm = Literal["sella", "text_only", "collab"]
 _LIBRARIES = ("torch", "transformers", "peft", "safetensors")
@@ -120,6 +122,7 @@ def save_bundle(folder: Path, config: Config, data: PreparedData, adapter: Path,
     for name in REFERENCE_FILES:
         shutil.copyfile(data.folder / name, folder / name)
     (folder / "config.json").write_text(config.model_dump_json(indent=2))
+    (folder / DATA_REPORT).write_text(json.dumps(data.report, indent=2))
     versions = {name: version(name) for name in _LIBRARIES}
     (folder / "bundle.json").write_text(json.dumps({"format": FORMAT, "versions": versions}, indent=2))
 

@@ -15,7 +15,7 @@ import torch
 from components.core.dataset import Split
 from components.core.prompt import Piece, PromptBuilder
 
-_PADDING = -1
+PADDING = -1
 # the label that transformers' Trainer leaves out when it counts
 IGNORED = -100
 Progress = Callable[[int, int], None]
@@ -79,6 +79,17 @@ class Packer:
         history = len(self._prompts.history(split.history[rows[0]], self._soft_tokens))
         return history + sum(len(self._target(split.item[row])) for row in rows)
 
+    def prefix(self, history: np.ndarray) -> Piece:
+        """What all targets of a history share: the history, and how every question begins."""
+        shared = self._prompts.history(history.tolist(), self._soft_tokens)
+        before = self._prompts.target_before
+        return Piece(shared.ids + before, shared.soft + [0] * len(before))
+
+    def after_prefix(self, item: int) -> Piece:
+        """What is left of a target."""
+        target, before = self._target(item), len(self._prompts.target_before)
+        return Piece(target.ids[before:], target.soft[before:])
+
     def _target(self, item: int) -> Piece:
         return self._prompts.target(int(item), self._soft_tokens, self._warm_token)
 
@@ -87,18 +98,17 @@ class Packer:
         shape = (len(packed), max(row.length for row in packed))
         names = ("input_ids", "position_ids", "soft", "soft_item")
         grids = {name: torch.zeros(shape, dtype=torch.int64) for name in names}
-        segment = torch.full(shape, _PADDING, dtype=torch.int64)
+        segment = torch.full(shape, PADDING, dtype=torch.int64)
         answer_row, answer_position = [], []
         for r, row in enumerate(packed):
             pieces = [self._prompts.history(split.history[row.rows[0]], self._soft_tokens)]
             pieces += [self._target(split.item[i]) for i in row.rows]
-            start, history_positions = 0, pieces[0].soft.count(0)
+            start, before = 0, pieces[0].soft.count(0)
             for s, piece in enumerate(pieces):
                 end = start + len(piece)
-                soft = torch.tensor(piece.soft)
                 grids["input_ids"][r, start:end] = torch.tensor(piece.ids)
-                grids["soft"][r, start:end] = soft
-                grids["position_ids"][r, start:end] = _positions(soft) + (history_positions if s else 0)
+                grids["soft"][r, start:end] = torch.tensor(piece.soft)
+                grids["position_ids"][r, start:end] = torch.from_numpy(positions(piece.soft)) + (before if s else 0)
                 segment[r, start:end] = s
                 if s:
                     grids["soft_item"][r, start:end] = int(split.item[row.rows[s - 1]])
@@ -128,12 +138,12 @@ def _labels(split: Split, packed: Sequence[PackedRow]) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(label))
 
 
-def _positions(soft: torch.Tensor) -> torch.Tensor:
-    """Positions [L] of a piece's tokens, special ones sharing that of the token before them.
+def positions(soft: Sequence[int]) -> np.ndarray:
+    """Positions int64 [L] of a piece's tokens, special ones sharing that of the token before them.
 
     The tuned LLM then meets every other token where it did in stage 1, and stage 3 starts no worse.
     """
-    return ((soft == 0).cumsum(0) - 1).clamp_min(0)
+    return np.maximum(np.cumsum(np.equal(soft, 0)) - 1, 0)
 
 
 def block_attention_mask(segment: torch.Tensor) -> torch.Tensor:
@@ -156,11 +166,11 @@ def group_by_user(split: Split, targets_per_history: int) -> list[np.ndarray]:
     return _chunks(np.flatnonzero(np.diff(split.user, prepend=0)), len(split), targets_per_history)
 
 
-def group_by_history(split: Split, targets_per_history: int) -> list[np.ndarray]:
+def group_by_history(split: Split) -> list[np.ndarray]:
     """Consecutive rows of a user whose histories are identical: grouping them changes no score."""
     changed = np.ones(len(split), dtype=bool)
     changed[1:] = (np.diff(split.user) != 0) | (np.diff(split.history, axis=0) != 0).any(axis=1)
-    return _chunks(np.flatnonzero(changed), len(split), targets_per_history)
+    return _chunks(np.flatnonzero(changed), len(split), max(1, len(split)))
 
 
 def _chunks(starts: np.ndarray, total: int, size: int) -> list[np.ndarray]:

@@ -61,7 +61,7 @@ class PromptBuilder:
         self._history_before, self._history_after = self._encode(history_before.rstrip()), self._encode(history_after)
         self._no_history = self._encode(_fill(config.no_history, words))
         self._separator = self._encode(config.separator.rstrip())
-        self._target_before = self._encode(target_before.rstrip())
+        self.target_before = self._encode(target_before.rstrip())
         self._target_after = self._encode(target_after + tail)
         item_before, item_after = _fill(config.item, words).split("{title}")
         self._item_before, self._item_after = self._encode(item_before.rstrip()), self._encode(item_after)
@@ -98,7 +98,7 @@ class PromptBuilder:
 
     def target(self, item: int, soft_tokens: bool = False, warm_token: bool = True) -> Piece:
         """The question about one item; `<Item_ID>` and `<Warm_ID>` after its title in stage 3."""
-        ids = [*self._target_before, *self._title(item)]
+        ids = [*self.target_before, *self._title(item)]
         soft = [0] * len(ids)
         if soft_tokens:
             marks = [ITEM_ID, WARM_ID] if warm_token else [ITEM_ID]

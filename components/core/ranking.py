@@ -161,6 +161,8 @@ class Ranker:
         return np.array(found, dtype=np.int64)
 
     def _index(self, item: str, unknown: dict[str, int], field: str) -> int:
+        if not isinstance(item, str):
+            raise RequestError(f"{field}: {item!r} is not text; give an item_id or a title, in quotes")
         index = self._items.get(item) or self._titles.get(_key(item))
         if index:
             return index

@@ -5,20 +5,19 @@ Shapes: B rows, L tokens, N targets, d hidden size.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from components.core.dataset import Split
-from components.core.packing import Packer, Progress, block_attention_mask, group_by_history, token_batches
+from components.core.packing import block_attention_mask
 
 if TYPE_CHECKING:
-    from components.core.soft_tokens import SoftTokens
+    from transformers import Cache
 
-# More targets than this behind one history make the quadratic attention cost more than the shared history saves.
-_TARGETS_PER_ROW = 32
+    from components.core.soft_tokens import SoftTokens
 
 
 class YesNoScorer(nn.Module):
@@ -51,54 +50,47 @@ class YesNoScorer(nn.Module):
         **stage_3: torch.Tensor,
     ) -> torch.Tensor:
         """Logit of `Yes` minus logit of `No`, float32 [N]; P(like) is its sigmoid, the softmax over the two."""
-        embeddings = self.llm.get_input_embeddings()(input_ids)
+        tokens = {"input_ids": input_ids, "position_ids": position_ids}
+        hidden = self.hidden_states(stage_3 | tokens, block_attention_mask(segment))
+        return self.logits(hidden[answer_row, answer_position], stage_3, answer_row)
+
+    def hidden_states(
+        self, batch: Mapping[str, torch.Tensor], mask: torch.Tensor, cache: Cache | None = None
+    ) -> torch.Tensor:
+        """The last layer's, [B, L, d].
+
+        Args:
+            batch: as `PackedBatch`: input_ids, position_ids, and what the special tokens are made of.
+            mask: bool [B, 1, L, cached + L], true where attention is allowed.
+            cache: keys and values of what stands before; those of this batch are added.
+        """
+        embeddings = self.llm.get_input_embeddings()(batch["input_ids"])
         if self.soft_tokens is not None:
-            embeddings = self.soft_tokens(embeddings, stage_3)
+            embeddings = self.soft_tokens(embeddings, batch)
         low_precision = embeddings.dtype == torch.bfloat16
         with torch.autocast(embeddings.device.type, dtype=torch.bfloat16, enabled=low_precision):
-            hidden = decoder_of(self.llm)(
+            hidden: torch.Tensor = decoder_of(self.llm)(
                 inputs_embeds=embeddings,
-                attention_mask=block_attention_mask(segment),
-                position_ids=position_ids,
-                use_cache=False,
+                attention_mask=mask,
+                position_ids=batch["position_ids"],
+                past_key_values=cache,
+                use_cache=cache is not None,
             ).last_hidden_state
-        answers = hidden[answer_row, answer_position].float()
+        return hidden
+
+    def logits(self, answers: torch.Tensor, batch: Mapping[str, torch.Tensor], row: torch.Tensor) -> torch.Tensor:
+        """Logits float32 [N] from hidden states [N, d] at answer positions; `row` [N]: each target's in the batch."""
         yes, no = self.llm.get_output_embeddings().weight[self._answer_ids].float()
-        logits = answers @ (yes - no)
+        logits = answers.float() @ (yes - no)
         if self.soft_tokens is None:
             return logits
-        return self.soft_tokens.combine(logits, stage_3, answer_row)
+        return self.soft_tokens.combine(logits, batch, row)
 
 
 def decoder_of(llm: Any) -> nn.Module:
     """The transformer under the LM head, adapters included."""
     base = llm.get_base_model() if hasattr(llm, "get_base_model") else llm
     return base.get_decoder()
-
-
-# not inference_mode: a sharded LLM that has scored in it cannot be trained afterwards
-@torch.no_grad()
-def score_split(
-    scorer: YesNoScorer, packer: Packer, split: Split, tokens_per_batch: int, progress: Progress | None = None
-) -> np.ndarray:
-    """Score every row of a split, float32 [n] logits in the split's order.
-
-    Rows whose histories are identical share one packed row, which changes no score.
-    """
-    scorer.eval()
-    packed = packer.pack(split, group_by_history(split, _TARGETS_PER_ROW))
-    scores, done = np.zeros(len(split), dtype=np.float32), 0
-    # longest first: whoever runs out of memory does so at once, and the time left is not underestimated
-    for rows in reversed(token_batches(packed, tokens_per_batch)):
-        batch: dict[str, Any] = dict(packer.batch(split, rows))
-        batch = {name: tensor.to(scorer.device) for name, tensor in batch.items()}
-        index = batch.pop("index").cpu().numpy()
-        batch.pop("labels")
-        scores[index] = scorer(**batch).cpu().numpy()
-        done += len(index)
-        if progress is not None:
-            progress(done, len(split))
-    return scores
 
 
 def probability(logits: np.ndarray) -> np.ndarray:

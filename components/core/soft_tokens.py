@@ -117,7 +117,7 @@ class SoftTokens(nn.Module):
         soft, item = batch["soft"], batch["soft_item"]
         rows = (soft == USER_ID).nonzero()[:, 0]
         placed = embeddings.clone()
-        placed[soft == USER_ID] = self.user_embedding(batch["user"], batch["history"])[rows].to(placed.dtype)
+        placed[soft == USER_ID] = self.user_embedding(batch["user"][rows], batch["history"][rows]).to(placed.dtype)
         placed[soft == ITEM_ID] = self.item_embedding(item[soft == ITEM_ID]).to(placed.dtype)
         placed[soft == WARM_ID] = self.warm_embedding(item[soft == WARM_ID]).to(placed.dtype)
         return placed

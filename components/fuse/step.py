@@ -25,7 +25,8 @@ from components.core.packing import Packer
 from components.core.paths import atomic_output
 from components.core.projection import Projection
 from components.core.rows import sample_users
-from components.core.scorer import YesNoScorer, score_split
+from components.core.scorer import YesNoScorer
+from components.core.scoring import score_split
 from components.core.soft_tokens import SoftTokens
 from components.core.step import Step
 from components.core.tracking import Tracker

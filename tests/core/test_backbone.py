@@ -20,7 +20,8 @@ from components.core.llm_training import train
 from components.core.packing import Packer
 from components.core.prompt import PromptBuilder
 from components.core.rows import evaluation_rows
-from components.core.scorer import YesNoScorer, score_split
+from components.core.scorer import YesNoScorer
+from components.core.scoring import score_split
 from components.core.semantics import item_semantics
 from components.core.tracking import Tracker
 from components.prepare_data.step import prepare_data

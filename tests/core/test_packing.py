@@ -1,6 +1,6 @@
 """Packed rows against brute force, and proof that no group sees the future."""
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
@@ -50,20 +50,22 @@ def test_mask_against_brute_force():
 @settings(max_examples=50, deadline=None)
 def test_groups_are_a_users_consecutive_rows(random_split, seed, size):
     split = random_split(seed=seed)
-    for group in (group_by_user, group_by_history):
-        groups = group(split, size)
+    for groups, most in ((group_by_user(split, size), size), (group_by_history(split), len(split))):
         assert np.array_equal(np.concatenate(groups), np.arange(len(split)))
-        assert all(len(g) <= size and len(set(split.user[g])) == 1 for g in groups)
+        assert all(len(g) <= most and len(set(split.user[g])) == 1 for g in groups)
     per_user = np.bincount(split.user)
     assert len(group_by_user(split, size)) == sum(-(-n // size) for n in per_user)
 
 
-@given(seed=seeds, size=sizes)
+@given(seed=seeds)
 @settings(max_examples=50, deadline=None)
-def test_grouped_by_history_only_where_histories_are_identical(random_split, seed, size):
+def test_grouped_by_history_where_histories_are_identical(random_split, seed):
     split = random_split(seed=seed)
-    for group in group_by_history(split, size):
-        assert (split.history[group] == split.history[group[0]]).all()
+    groups = group_by_history(split)
+    assert all((split.history[group] == split.history[group[0]]).all() for group in groups)
+    for group, following in pairwise(groups):
+        last, first = group[-1], following[0]
+        assert split.user[first] != split.user[last] or (split.history[first] != split.history[last]).any()
 
 
 @given(seed=seeds, size=sizes)
@@ -88,7 +90,7 @@ def test_a_group_never_sees_its_own_or_later_rows(random_split, tokenizer, seed,
 
 def test_no_groups_from_no_rows(random_split):
     empty = random_split().take(np.zeros(0, dtype=np.int64))
-    assert group_by_user(empty, 3) == group_by_history(empty, 3) == []
+    assert group_by_user(empty, 3) == group_by_history(empty) == []
 
 
 @pytest.mark.parametrize("soft", [False, True])

@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 import torch
 
+from components.core import scoring
 from components.core.adapter import add_adapter
 from components.core.config import TuneConfig
 from components.core.packing import Packer
 from components.core.prompt import ITEM_ID, USER_ID, WARM_ID
-from components.core.scorer import YesNoScorer, score_split
+from components.core.scorer import YesNoScorer
+from components.core.scoring import score_split
+
+
+@pytest.fixture(autouse=True, params=["packed", "reused"])
+def way(request, monkeypatch):
+    """All rows one way or the other; few tokens a row, so that a history has several rows of targets."""
+    monkeypatch.setattr(scoring, "_PACKED_TARGETS", 10**6 if request.param == "packed" else 0)
+    monkeypatch.setattr(scoring, "_TOKENS_A_ROW", 40)
 
 
 def alone(llm, prompts, inputs):

@@ -9,7 +9,8 @@ from components.core.config import TuneConfig
 from components.core.packing import Packer, group_by_user
 from components.core.projection import Projection
 from components.core.prompt import ITEM_ID, USER_ID, WARM_ID, PromptBuilder
-from components.core.scorer import YesNoScorer, score_split
+from components.core.scorer import YesNoScorer
+from components.core.scoring import score_split
 from components.core.soft_tokens import SoftTokens, mean_and_scale, standardize
 
 TRAINED = {

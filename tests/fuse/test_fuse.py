@@ -15,7 +15,8 @@ from components.core.dataset import PreparedData
 from components.core.metrics import auc
 from components.core.packing import Packer
 from components.core.rows import evaluation_rows
-from components.core.scorer import YesNoScorer, score_split
+from components.core.scorer import YesNoScorer
+from components.core.scoring import score_split
 from components.core.tracking import Tracker
 from components.fuse.step import build_soft_tokens, fit_residual, fuse
 

@@ -19,7 +19,8 @@ from components.core.metrics import auc
 from components.core.packing import Packer
 from components.core.prompt import PromptBuilder
 from components.core.rows import evaluation_rows
-from components.core.scorer import YesNoScorer, score_split
+from components.core.scorer import YesNoScorer
+from components.core.scoring import score_split
 from components.core.tracking import Tracker
 from components.tune_llm.step import tune_llm
 
