@@ -2,8 +2,8 @@
 
 `adapter/` (peft, with backbone.json), `soft_tokens.safetensors` (tables, semantics with the mean and scale that
 standardized them, projections, residual), `items.parquet` (item_id, title, in_train), `users.parquet` (user_id,
-in_train, history, seen), ids as text; `config.json`, `data_report.json`, `bundle.json` (format and library versions), and
-the training reference of the data, see `reference`.
+in_train, history, seen), ids as text; `config.json`, `data_report.json`, `bundle.json` (format and library versions),
+and the training reference of the data, see `reference`.
 """
 
 from __future__ import annotations

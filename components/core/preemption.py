@@ -25,7 +25,7 @@ class StopOnSigterm(TrainerCallback):
     """While its context lasts, SIGTERM ends the training after the current optimizer step, with a checkpoint.
 
     All processes of a training stop at the same step, whichever of them got the signal. transformers'
-    `enable_jit_checkpoint` was looked at and passed over: it saves amid an accumulated batch, after that batch's dropout
+    `enable_jit_checkpoint` was read and passed over: it saves amid an accumulated batch, after that batch's dropout
     was drawn, so a resumed training would differ, and it ends as if it had succeeded.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Registers a bundle as a version of an MLflow model that carries its own code."""
+"""Registers a bundle as a version of an MLflow model that carries its own code, with its model card."""
 
 from __future__ import annotations
 
@@ -6,51 +6,100 @@ import json
 import os
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 import polars as pl
 
+from components.core.bundle import DATA_REPORT
+from components.core.config import Config
 from components.core.mlflow_runs import PARENT_TAG, RUN_TAG
+from components.core.ranking import RETRIEVE, TOP_N
+from components.promote.card import model_card
 
+CARD = "model_card.md"
 _PACKAGE = Path(__file__).resolve().parents[1]
-_LIBRARIES = ("torch", "transformers", "peft", "safetensors", "polars", "pydantic", "pandas")
-_EXAMPLE_ROWS = 3
+# What components/core needs to load and to ask a bundle; the rest is for training.
+_LIBRARIES = ("torch", "transformers", "peft", "safetensors", "numpy", "polars", "pydantic", "pandas", "pyyaml")
+# A registry in a database keeps no more of a description.
+_MAX_DESCRIPTION = 5000
 
 
 def register(client: Any, name: str, bundle: Path, evaluation: Path) -> str:
     """Log the bundle to the active MLflow run and register it under `name`; SeLLa-Rec's test metrics become tags.
 
+    The model card is the version's description, and lies with the model and the run as `model_card.md`.
+
     Returns:
         The version.
     """
     import mlflow
-    from mlflow.entities import LoggedModelOutput
 
-    example = example_input(bundle)
-    sella = json.loads((evaluation / "summary.json").read_text())["arms"]["sella"]["all"]
-    logged = mlflow.pyfunc.log_model(
-        name=name,
-        python_model=str(Path(__file__).with_name("model.py")),
-        artifacts={"bundle": str(bundle)},
-        code_paths=[str(_PACKAGE)],
-        signature=mlflow.models.infer_signature(example, pd.DataFrame({"score": [0.5] * len(example)})),
-        pip_requirements=[f"{library}=={version(library)}" for library in _LIBRARIES],
-    )
-    parent = client.get_run(logged.run_id).data.tags.get(PARENT_TAG)
-    if parent:
-        # so that the pipeline's page shows the model, not only the step's
-        client.log_outputs(parent, [LoggedModelOutput(logged.model_id, step=0)])
+    summary = json.loads((evaluation / "summary.json").read_text())
+    config = Config.from_json((bundle / "config.json").read_text())
+    card = model_card(config, json.loads((bundle / DATA_REPORT).read_text()), summary)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / CARD
+        file.write_text(card)
+        mlflow.log_artifact(str(file))
+        logged = mlflow.pyfunc.log_model(
+            name=name,
+            python_model=str(Path(__file__).with_name("model.py")),
+            artifacts={"bundle": str(bundle), "model_card": str(file)},
+            code_paths=[str(_PACKAGE)],
+            signature=signature(),
+            input_example=example_input(bundle),
+            pip_requirements=[f"{library}=={version(library)}" for library in _LIBRARIES],
+        )
+    _show_with_the_pipeline(client, logged)
+    sella = summary["arms"]["sella"]["all"]
     tags = {f"test_{measure}": f"{sella[measure]:.4f}" for measure in ("auc", "uauc") if sella[measure] is not None}
     tags |= {RUN_TAG: os.environ.get("KFP_RUN_ID", "")}
-    return str(mlflow.register_model(logged.model_uri, name, tags=tags).version)
+    registered = str(mlflow.register_model(logged.model_uri, name, tags=tags).version)
+    client.update_model_version(name, registered, description=_description(card))
+    return registered
+
+
+def _show_with_the_pipeline(client: Any, logged: Any) -> None:
+    from mlflow.entities import LoggedModelOutput
+
+    parent = client.get_run(logged.run_id).data.tags.get(PARENT_TAG)
+    if parent:
+        client.log_outputs(parent, [LoggedModelOutput(logged.model_id, step=0)])
+
+
+def _description(card: str) -> str:
+    if len(card) <= _MAX_DESCRIPTION:
+        return card
+    rest = f"\n\n(The rest is in {CARD}.)"
+    return card[: _MAX_DESCRIPTION - len(rest)] + rest
+
+
+def signature() -> Any:
+    """What a request and an answer hold, see `SellaRec.predict`."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
+
+    texts = Array(DataType.string)
+    asked: dict[str, Any] = {"user_id": DataType.string, "history": texts, "candidates": texts}
+    answer = {"item_ids": texts, "titles": texts, "scores": Array(DataType.float), "ranks": Array(DataType.long)}
+    return ModelSignature(
+        Schema([ColSpec(kind, name, required=False) for name, kind in asked.items()]),
+        Schema([ColSpec(kind, name) for name, kind in answer.items()]),
+        ParamSchema([ParamSpec("top_n", DataType.long, TOP_N), ParamSpec("retrieve", DataType.long, RETRIEVE)]),
+    )
 
 
 def example_input(bundle: Path) -> pd.DataFrame:
-    """A few pairs of ids that the bundle knows: columns user_id and item_id."""
-    users, items = (
-        pl.read_parquet(bundle / f"{kind}s.parquet", columns=[f"{kind}_id"], n_rows=_EXAMPLE_ROWS)
-        for kind in ("user", "item")
+    """Requests that the bundle can answer: a known user's candidates, a known user's best, somebody new's best."""
+    user = pl.read_parquet(bundle / "users.parquet", n_rows=1)["user_id"][0]
+    items = pl.read_parquet(bundle / "items.parquet", n_rows=3)
+    return pd.DataFrame(
+        {
+            "user_id": [user, user, None],
+            "history": [None, None, items["title"].to_list()],
+            "candidates": [items["item_id"].to_list(), None, None],
+        }
     )
-    n = min(len(users), len(items))
-    return pd.concat([users.head(n).to_pandas(), items.head(n).to_pandas()], axis=1)
