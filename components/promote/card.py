@@ -33,7 +33,7 @@ def model_card(config: Config, data: Mapping[str, Any], summary: Mapping[str, An
             "SeLLa-Rec, arXiv 2504.10107.",
             _model(config),
             _data(config, data),
-            _figures(data, summary),
+            _figures(summary),
             _use(config, summary),
             _licences(config),
         ]
@@ -67,10 +67,11 @@ def _data(config: Config, data: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _figures(data: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def _figures(summary: Mapping[str, Any]) -> str:
     lines = [
-        f"## Figures\n\nOn {data['test_rows']:,} test rows that nothing was chosen by; 95 % intervals from a bootstrap "
-        "over users. AUC over all rows, UAUC the mean over users; cold: user or item not in train.\n",
+        f"## Figures\n\nOn {summary['arms']['sella']['all']['rows']:,} test rows that nothing was chosen by; 95 % "
+        "intervals from a bootstrap over users. AUC over all rows, UAUC the mean over users; cold: user or item not in "
+        "train.\n",
         "| arm | AUC | UAUC | warm UAUC | cold UAUC | NDCG | MAP |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
@@ -78,8 +79,8 @@ def _figures(data: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         slices = summary["arms"][arm]
         whole = slices["all"]
         cells = [
-            *(f"{_number(whole[metric])}{_interval(whole[f'{metric}_ci'])}" for metric in ("auc", "uauc")),
-            *(_number(slices[part]["uauc"]) for part in ("warm", "cold")),
+            _measured(whole, "auc"),
+            *(_measured(slices[part], "uauc") for part in ("all", "warm", "cold")),
             *(_number(whole[metric]) for metric in ("ndcg", "map")),
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -123,6 +124,10 @@ def backbone_licence(name: str) -> str:
             if found:
                 return f"`{name}`, {found[0]} as its own card says"
     return f"`{name}`: see its publisher's page; none is noted with the files"
+
+
+def _measured(part: Mapping[str, Any], metric: str) -> str:
+    return f"{_number(part[metric])}{_interval(part[f'{metric}_ci'])}"
 
 
 def _number(value: float | None, sign: str = "") -> str:

@@ -153,8 +153,10 @@ def test_the_card_tells_data_figures_use_limits_and_licences(summary, tiny_confi
     for heading in ("Model", "Data", "Figures", "Intended use", "Limits", "Licences"):
         assert f"\n## {heading}\n" in card
     sella = summary["arms"]["sella"]
-    low, high = sella["all"]["uauc_ci"]
-    assert f"| {sella['all']['uauc']:.4f} ({low:.4f} to {high:.4f}) | {sella['warm']['uauc']:.4f} |" in card
+    for part in ("all", "warm"):
+        low, high = sella[part]["uauc_ci"]
+        assert f"| {sella[part]['uauc']:.4f} ({low:.4f} to {high:.4f}) |" in card
+    assert f"On {sella['all']['rows']:,} test rows" in card
     paired = summary["paired"]["sella-vs-mf"]
     assert f"against MF: {paired['uauc_diff']:+.4f} ({paired['ci'][0]:+.4f} to {paired['ci'][1]:+.4f})" in card
     assert f"| train | {report['train_rows']:,} | {report['train_users']:,} |" in card
