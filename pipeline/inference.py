@@ -53,7 +53,7 @@ def score_pairs(bundle: Path, pairs: pl.DataFrame) -> pl.DataFrame:
     """
     from components.core.ranking import Request
 
-    ranker, numbered = _load(bundle), pairs.with_row_index("row")
+    ranker, numbered = load_ranker(bundle), pairs.with_row_index("row")
     asked = numbered.group_by("user_id", maintain_order=True).agg("item_id", "row")
     for user_id in asked["user_id"]:
         _check_user(ranker, user_id)
@@ -73,7 +73,7 @@ def show_recommendations(
     """
     from components.core.ranking import Request
 
-    ranker = _load(bundle)
+    ranker = load_ranker(bundle)
     if user_id is not None and not history:
         _check_user(ranker, user_id)
     (best,) = ranker.rank([Request(user_id, tuple(history) or None)], top, retrieve)
@@ -96,7 +96,14 @@ def _check_user(ranker: Ranker, user_id: str) -> None:
         )
 
 
-def _load(folder: Path) -> Ranker:
+def load_ranker(folder: Path) -> Ranker:
+    """Load a bundle to ask it.
+
+    Raises:
+        ConfigError: no such folder.
+        BundleError: not a bundle.
+        BackboneError: the backbone it names cannot be loaded.
+    """
     if not folder.is_dir():
         hint = ": no run has finished here yet; start one with `sella run`" if folder.is_relative_to(LATEST) else ""
         raise ConfigError(f"{folder}: no such folder{hint}")
