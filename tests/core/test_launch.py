@@ -1,10 +1,12 @@
 """Training in two processes on the CPU: the losses and weights of one process with the same global batch."""
 
 import json
+import os
 import signal
 import textwrap
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -106,14 +108,18 @@ def assert_same_training(found, expected, weights):
         torch.testing.assert_close(found_weights[name], tensor, atol=1e-4, rtol=0)
 
 
-def test_tune_llm_in_two_processes_is_as_in_one_and_told_of_once(tiny_config, genre_data, tmp_path, monkeypatch):
+def test_tune_llm_in_two_processes_is_as_in_one_and_told_of_once(
+    tiny_config, genre_data, tmp_path, monkeypatch, fresh_store
+):
     configs = {n: in_processes(tiny_config, "tune", n, lora_dropout=0.0) for n in (1, 2)}
     alone = do(tune_llm, "tune-llm", configs[1], {"dataset": genre_data}, tmp_path / "alone")
 
     (tmp_path / "progress").mkdir()
     monkeypatch.setenv("SELLA_PROGRESS", str(tmp_path / "progress"))
     monkeypatch.setenv("SELLA_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", fresh_store())
+    # what another test has set in this process would go before the environment
+    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     monkeypatch.setenv("KFP_RUN_ID", "run-1")
     monkeypatch.chdir(tmp_path)
     inputs = {"dataset": str(genre_data)}
