@@ -147,7 +147,7 @@ def test_a_failing_step_is_named_with_its_traceback_and_log(first_run, sella, co
     assert f"runs/{newest.name}/logs/prepare-data.log" in failed.stderr
     assert "DataError" in (newest / "logs/prepare-data.log").read_text()
     statuses = {step: run.info.status for step, run in runs_of(client, newest.name).items()}
-    assert statuses == {"pipeline": "FAILED", "prepare-data": "FAILED"}
+    assert statuses == {"pipeline": "FAILED", "find-champion": "FINISHED", "prepare-data": "FAILED"}
 
 
 def test_a_run_killed_in_training_goes_on_to_the_same_scores(first_folder, sella, config_file, workplace):
