@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test compile ui lint clean
+.PHONY: help run test compile ui serve lint clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -25,6 +25,9 @@ compile: $(VENV)/installed ## Compile the DAG to pipeline.yaml
 
 ui: $(VENV)/installed ## Open the MLflow user interface at http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+serve: $(VENV)/installed ## Serve the champion of mlflow.db at http://127.0.0.1:8080
+	$(BIN)/sella serve
 
 clean: ## Remove environment and caches; runs and what MLflow keeps stay
 	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

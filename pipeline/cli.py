@@ -188,6 +188,15 @@ def demo(
         serve(bundle, port, retrieve)
 
 
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(context: typer.Context) -> None:
+    """Serve the champion over HTTP, on this machine only; --help lists the options."""
+    # its own options: the server runs without this package, and without typer
+    from components.serve.__main__ import main as serve_main
+
+    serve_main(context.args, "sella serve")
+
+
 def _load(
     config: Path | None,
     overrides: list[str] | None,

@@ -1,0 +1,47 @@
+"""A bundle with the shape and the cost of a trained one, in seconds: what is asked of it is time, not quality."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from components.core.adapter import add_adapter, save_adapter
+from components.core.backbone import load_backbone
+from components.core.bundle import save_bundle
+from components.core.collab import CollabTables
+from components.core.config import Config
+from components.core.dataset import PreparedData
+from components.core.projection import Projection
+from components.core.soft_tokens import SoftTokens
+from components.core.tracking import Tracker
+from components.prepare_data.step import prepare_data
+
+
+def untrained_bundle(config: Config, output: Path, seed: int) -> None:
+    """The real LLM with fresh LoRA weights, the real catalogue, users and histories; all vectors random."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        prepare_data(config, place / "data", Tracker())
+        data = PreparedData(place / "data")
+        llm, _ = load_backbone(config.backbone)
+        tuned = add_adapter(llm, config.tune)
+        save_adapter(tuned, config.backbone, place / "adapter")
+        torch.manual_seed(seed)
+        embeddings = tuned.get_input_embeddings().weight.float()
+        dim, width = config.collab.dim, embeddings.shape[1]
+        users, items = (torch.randn(rows + 1, dim) / dim**0.5 for rows in (data.users.height, data.items.height))
+        tables = CollabTables(
+            users, items, torch.zeros(len(users)), torch.zeros(len(items)), torch.tensor(0.0),
+            user_in_train=torch.ones(len(users), dtype=torch.bool), fold_in_scale=torch.tensor(1.0),
+        )  # fmt: skip
+        soft_tokens = SoftTokens(
+            tables,
+            torch.randn(len(items), width),
+            Projection(dim, config.align.hidden, width),
+            embeddings.norm(dim=1).mean().item(),
+            config.fuse.gain,
+            config.fuse.residual,
+        )
+        save_bundle(output, config, data, place / "adapter", soft_tokens)

@@ -1,0 +1,146 @@
+"""Where the model comes from: a version on disk, found by its alias, and a watcher that follows the alias."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shutil
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from components.core.backbone import cache_folder
+from components.core.mlflow_runs import CODE_TAG, PARENT_TAG
+from components.core.paths import atomic_output
+from components.core.registry import RegistryError, Version, find
+from components.serve.gateway import Gateway
+from components.serve.model import Served, load_served
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+_KEPT = 2
+_POLLS_UNTIL_TRIED_AGAIN = 10
+log = logging.getLogger(__name__)
+
+
+def from_uri(uri: str, max_items: int) -> Served:
+    """Load one model for good.
+
+    Args:
+        uri: any of MLflow's, for instance `models:/sella-rec/3`, `runs:/<id>/sella-rec` or a folder.
+
+    Raises:
+        As `load_served`, and MLflow's for what is not there.
+    """
+    import mlflow
+
+    with TemporaryDirectory() as folder:
+        place = Path(uri) if Path(uri).is_dir() else Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+        return load_served(place, {"name": uri, "version": None, "alias": None, "code_version": None}, max_items)
+
+
+class Follower:
+    """Keeps a gateway's model the version that an alias points to.
+
+    A new version is loaded beside the old one and takes its place in one assignment. A broken one is logged, and the
+    old one stays.
+
+    Args:
+        every: seconds between two looks at the registry.
+    """
+
+    def __init__(self, gateway: Gateway, name: str, alias: str, max_items: int, every: float):
+        from mlflow import MlflowClient
+
+        self._gateway, self._client = gateway, MlflowClient()
+        self._name, self._alias, self._max_items, self._every = name, alias, max_items, every
+        self._now: Version | None = None
+        self._refused: Version | None = None
+        self._try_again_at = 0.0
+        self._replaced = False
+
+    def start(self) -> None:
+        """Follow the alias in a thread of its own, for as long as the process lives."""
+        threading.Thread(target=self._follow, name="follower", daemon=True).start()
+
+    def _follow(self) -> None:
+        while True:
+            try:
+                self.update()
+            except Exception:
+                # a registry that does not answer, or anything else: what serves goes on serving
+                log.exception("%s@%s: not updated", self._name, self._alias)
+            time.sleep(self._every)
+
+    def update(self) -> None:
+        """Look at the alias, and load what it points to if that is not what is served.
+
+        Raises:
+            RegistryError: the alias points nowhere, or to a version that does not work; the old one still serves.
+        """
+        wanted = find(self._client, self._name, self._alias)
+        if wanted is None:
+            raise RegistryError(
+                f"the registry has no {self._name}@{self._alias}: a pipeline run registers one, "
+                "`sella promote VERSION` makes it champion"
+            )
+        if self._replaced:
+            # models hold reference cycles; its last requests ended since the last look
+            self._replaced = False
+            gc.collect()
+        if wanted == self._now or (wanted == self._refused and time.monotonic() < self._try_again_at):
+            return
+        log.info("loading %s", wanted.label)
+        try:
+            registered = self._client.get_model_version(wanted.name, wanted.number)
+            served = load_served(self._fetch(registered), self._about(registered), self._max_items)
+        except Exception as error:
+            self._refuse(wanted, error)
+            raise RegistryError(f"{wanted.label} cannot be served: {error}") from error
+        self._gateway.served, self._gateway.refused = served, None
+        self._now, self._refused = wanted, None
+        log.info("serving %s", wanted.label)
+        self._replaced = True
+        self._prune()
+
+    def _refuse(self, version: Version, error: Exception) -> None:
+        self._refused = version
+        self._try_again_at = time.monotonic() + _POLLS_UNTIL_TRIED_AGAIN * self._every
+        self._gateway.refused = {"version": version.number, "reason": str(error)}
+
+    def _folder(self) -> Path:
+        return cache_folder() / "models" / self._name
+
+    def _fetch(self, version: ModelVersion) -> Path:
+        """The version's folder on disk, downloaded once."""
+        import mlflow
+
+        # the time, since a model that is deleted and registered anew counts from 1 again
+        folder = self._folder() / f"{version.version}-{version.creation_timestamp}"
+        if not folder.is_dir():
+            with atomic_output(folder) as place:
+                place.mkdir()
+                mlflow.artifacts.download_artifacts(f"models:/{self._name}/{version.version}", dst_path=str(place))
+        folder.touch()
+        return folder
+
+    def _prune(self) -> None:
+        """Remove downloads but the newest in use, and the one before it, to which a rollback would go."""
+        folders = sorted(self._folder().glob("[!.]*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for folder in folders[_KEPT:]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _about(self, version: ModelVersion) -> dict[str, str | None]:
+        tags = self._client.get_run(version.run_id).data.tags if version.run_id else {}
+        if PARENT_TAG in tags:
+            # the pipeline's run has it, a step's has not
+            tags = self._client.get_run(tags[PARENT_TAG]).data.tags
+        return {
+            "name": self._name,
+            "version": str(version.version),
+            "alias": self._alias,
+            "code_version": tags.get(CODE_TAG),
+        }
