@@ -91,7 +91,10 @@ class Follower:
             # models hold reference cycles; its last requests ended since the last look
             self._replaced = False
             gc.collect()
-        if wanted == self._now or (wanted == self._refused and time.monotonic() < self._try_again_at):
+        if wanted == self._now:
+            self._refused = self._gateway.refused = None
+            return
+        if wanted == self._refused and time.monotonic() < self._try_again_at:
             return
         log.info("loading %s", wanted.label)
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -45,14 +44,11 @@ class Planted:
 
 @contextmanager
 def listening(gateway: Gateway, drain_seconds: float = 0) -> Iterator[tuple[str, Server]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = Server(gateway, "127.0.0.1", port, drain_seconds)
+    server = Server(gateway, "127.0.0.1", 0, drain_seconds)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until(lambda: server.started)
-    yield f"http://127.0.0.1:{port}", server
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", server
     server.should_exit = True
     thread.join(10)
     assert not thread.is_alive()
