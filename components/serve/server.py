@@ -11,7 +11,7 @@ import uvicorn
 from components.serve.gateway import Gateway
 
 # requests that were taken are answered within this time, or lost
-_FINISH_SECONDS = 60
+FINISH_SECONDS = 60
 
 
 class Server(uvicorn.Server):
@@ -31,7 +31,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=_FINISH_SECONDS,
+                timeout_graceful_shutdown=FINISH_SECONDS,
             )
         )
         self._gateway, self._drain_seconds = gateway, drain_seconds

@@ -11,6 +11,8 @@ import yaml
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
+# components that an overlay may take in, each tried on top of one
+VARIANTS = {f"local-kind-{way}": ("local-kind", MANIFESTS / "serving" / way) for way in ("deployment", "kserve")}
 BUILT = os.environ.get("SELLA_BUILT_MANIFESTS")
 Object = dict[str, Any]
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
@@ -20,7 +22,8 @@ CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
 def objects(overlay: str) -> list[Object]:
     if BUILT:
         return list(yaml.safe_load_all((Path(BUILT) / f"{overlay}.yaml").read_text()))
-    return list(_written(MANIFESTS / "overlays" / overlay))
+    base, component = VARIANTS.get(overlay, (overlay, None))
+    return [*_written(MANIFESTS / "overlays" / base), *(_written(component) if component else [])]
 
 
 def _written(folder: Path) -> Iterator[Object]:
@@ -45,7 +48,7 @@ def generators(overlay: str, kind: str) -> list[Object]:
         for each in kustomization.get(kind, []):
             yield {"namespace": kustomization.get("namespace"), **each, "folder": folder}
 
-    return list(collect(MANIFESTS / "overlays" / overlay))
+    return list(collect(MANIFESTS / "overlays" / VARIANTS.get(overlay, (overlay,))[0]))
 
 
 def of_kind(found: list[Object], *kinds: str) -> list[Object]:
@@ -58,7 +61,9 @@ def name_of(each: Object) -> str:
 
 def pods(found: list[Object]) -> list[tuple[Object, Object]]:
     """Pod templates, each with the object that makes the pods."""
-    return [(each, each["spec"]["template"]) for each in of_kind(found, "Deployment", "StatefulSet", "Job")]
+    made = [(each, each["spec"]["template"]) for each in of_kind(found, "Deployment", "StatefulSet", "Job")]
+    predictors = [(each, each["spec"]["predictor"]) for each in of_kind(found, "InferenceService")]
+    return made + [(each, {"metadata": {"labels": spec["labels"]}, "spec": spec}) for each, spec in predictors]
 
 
 def containers(found: list[Object]) -> Iterator[tuple[str, Object, Object]]:

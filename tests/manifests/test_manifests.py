@@ -11,6 +11,7 @@ from tests.manifests.overlays import (
     BUILT,
     MANIFESTS,
     OVERLAYS,
+    VARIANTS,
     Object,
     containers,
     generators,
@@ -24,11 +25,11 @@ from tests.manifests.overlays import (
 # namespaces that others install, with the labels their pods are known by
 OTHERS: dict[str, list[dict[str, str]]] = {
     "kube-system": [{"k8s-app": "kube-dns"}],
-    "kubeflow": [{"app.kubernetes.io/part-of": "sella-rec"}],
+    "kubeflow": [{"app.kubernetes.io/part-of": "sella-rec"}, {"sella-rec/client": "true"}],
 }
 
 
-@pytest.fixture(params=OVERLAYS)
+@pytest.fixture(params=[*OVERLAYS, *VARIANTS])
 def overlay(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -86,8 +87,8 @@ def test_every_container_asks_for_cpu_and_memory_and_is_limited_in_memory(found:
 
 
 def test_every_server_has_all_three_probes_on_a_port_it_opens(found: list[Object]):
-    for owner in of_kind(found, "Deployment", "StatefulSet"):
-        for container in owner["spec"]["template"]["spec"]["containers"]:
+    for owner, template in pods(found):
+        for container in template["spec"]["containers"] if owner["kind"] != "Job" else []:
             ports = {port["name"] for port in container["ports"]}
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 check = container[probe].get("httpGet")
@@ -230,7 +231,7 @@ def _read_by(spec: Object) -> Iterator[tuple[str, str]]:
             kind = "Secret" if "secretRef" in source else "ConfigMap"
             yield kind, source["secretRef" if kind == "Secret" else "configMapRef"]["name"]
         for variable in container.get("env", []):
-            if "valueFrom" in variable:
+            if "secretKeyRef" in variable.get("valueFrom", {}):
                 yield "Secret", variable["valueFrom"]["secretKeyRef"]["name"]
     for volume in spec.get("volumes", []):
         if "configMap" in volume:
