@@ -98,9 +98,25 @@ class Gateway:
             async with self._slots:
                 # under overload callers give up, and an answer to nobody would delay everybody else's
                 if not await request.is_disconnected():
-                    await _forward(self.served, request, body, send)
+                    await self._forward(self.served, request, body, send)
         finally:
             self._admitted -= 1
+
+    async def _forward(self, served: Served, request: Request, body: bytes, send: Send) -> None:
+        """Let MLflow answer; the response tells the version that did, and a client of a server that ends to leave."""
+        unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        version = (served.about.get("version") or "").encode()
+
+        async def receive() -> Message:
+            return unread.pop() if unread else await request.receive()
+
+        async def send_labelled(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                leave = [(b"connection", b"close")] if self.draining else []
+                message["headers"] = [*message["headers"], (VERSION_HEADER.encode(), version), *leave]
+            await send(message)
+
+        await served.app(dict(request.scope), receive, send_labelled)
 
     async def _body(self, request: Request) -> bytes | Response:
         """The body, or the refusal of one that is too large, as soon as that is known."""
@@ -134,22 +150,6 @@ class _Endpoint:
             await self._app(scope, receive, send)
         except ClientDisconnect:
             return
-
-
-async def _forward(served: Served, request: Request, body: bytes, send: Send) -> None:
-    """Let MLflow answer; the response tells the version that did."""
-    unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> Message:
-        return unread.pop() if unread else await request.receive()
-
-    async def send_with_version(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            version = (served.about.get("version") or "").encode()
-            message["headers"] = [*message["headers"], (VERSION_HEADER.encode(), version)]
-        await send(message)
-
-    await served.app(dict(request.scope), receive, send_with_version)
 
 
 def _error(status: HTTPStatus, code: str, message: str) -> JSONResponse:

@@ -31,6 +31,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # longer than load balancers keep theirs, or they would send into a connection that closes
+                timeout_keep_alive=75,
                 timeout_graceful_shutdown=FINISH_SECONDS,
             )
         )

@@ -176,6 +176,7 @@ def test_sigterm_ends_readiness_first_then_finishes_what_is_in_flight(gateway, m
         assert not running.done()
         model.may_answer.set()
         assert [running.result().content, late.result().content] == [b"in flight", b"late"]
+        assert late.result().headers["connection"] == "close"
 
 
 def _refused(url: str) -> bool:

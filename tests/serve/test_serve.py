@@ -37,8 +37,8 @@ from components.serve.__main__ import main
 main()
 """
 _SECONDS = 120
-# a long request: 40 rows of 80 candidates
-_MANY = {"dataframe_records": [{"user_id": "1", "candidates": [str(n) for n in range(1, 81)]}] * 40}
+# a long request: 20 rows of 80 candidates
+_MANY = {"dataframe_records": [{"user_id": "1", "candidates": [str(n) for n in range(1, 81)]}] * 20}
 
 
 @pytest.fixture(scope="module")
@@ -151,5 +151,5 @@ def test_sigterm_finishes_the_request_in_flight(server):
     assert not answers
     thread.join()
     assert answers[0].status_code == 200
-    assert len(answers[0].json()["predictions"]) == 40
+    assert len(answers[0].json()["predictions"]) == 20
     assert server.process.wait(_SECONDS) == 0
