@@ -72,10 +72,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m componen
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{_DATABASE}"
     # a server's log is not a terminal
     os.environ |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    from mlflow import MlflowException
+
     try:
         serve(options)
     except RegistryError as error:
         sys.exit(str(error))
+    except MlflowException as error:
+        sys.exit(f"the registry of MLFLOW_TRACKING_URI cannot be used: {error}")
 
 
 def serve(options: argparse.Namespace) -> None:

@@ -33,13 +33,17 @@ def from_uri(uri: str, max_items: int) -> Served:
         uri: any of MLflow's, for instance `models:/sella-rec/3`, `runs:/<id>/sella-rec` or a folder.
 
     Raises:
-        As `load_served`, and MLflow's for what is not there.
+        RegistryError: it is not there, or does not work.
     """
     import mlflow
 
-    with TemporaryDirectory() as folder:
-        place = Path(uri) if Path(uri).is_dir() else Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
-        return load_served(place, {"name": uri, "version": None, "alias": None, "code_version": None}, max_items)
+    about = {"name": uri, "version": None, "alias": None, "code_version": None}
+    try:
+        with TemporaryDirectory() as folder:
+            place = Path(uri) if Path(uri).is_dir() else Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+            return load_served(place, about, max_items)
+    except Exception as error:
+        raise RegistryError(f"{uri} cannot be served: {error}") from error
 
 
 class Follower:
@@ -57,8 +61,8 @@ class Follower:
 
         self._gateway, self._client = gateway, MlflowClient()
         self._name, self._alias, self._max_items, self._every = name, alias, max_items, every
-        self._now: Version | None = None
-        self._refused: Version | None = None
+        self._now: str | None = None
+        self._refused: str | None = None
         self._try_again_at = 0.0
         self._replaced = False
 
@@ -70,9 +74,11 @@ class Follower:
         while True:
             try:
                 self.update()
+            except RegistryError as error:
+                log.warning("not updated: %s", error, exc_info=error.__cause__)
             except Exception:
                 # a registry that does not answer, or anything else: what serves goes on serving
-                log.exception("%s@%s: not updated", self._name, self._alias)
+                log.exception("not updated: %s@%s could not be looked up", self._name, self._alias)
             time.sleep(self._every)
 
     def update(self) -> None:
@@ -91,42 +97,39 @@ class Follower:
             # models hold reference cycles; its last requests ended since the last look
             self._replaced = False
             gc.collect()
-        if wanted == self._now:
+        registered = self._client.get_model_version(wanted.name, wanted.number)
+        # the time, since a model that is deleted and registered anew counts from 1 again
+        key = f"{wanted.number}-{registered.creation_timestamp}"
+        if key == self._now:
             self._refused = self._gateway.refused = None
-            return
-        if wanted == self._refused and time.monotonic() < self._try_again_at:
-            return
+        elif key != self._refused or time.monotonic() >= self._try_again_at:
+            self._load(wanted, registered, key)
+
+    def _load(self, wanted: Version, registered: ModelVersion, key: str) -> None:
         log.info("loading %s", wanted.label)
         try:
-            registered = self._client.get_model_version(wanted.name, wanted.number)
-            served = load_served(self._fetch(registered), self._about(registered), self._max_items)
+            served = load_served(self._fetch(wanted, key), self._about(wanted, registered), self._max_items)
         except Exception as error:
-            self._refuse(wanted, error)
+            self._refused, self._try_again_at = key, time.monotonic() + _POLLS_UNTIL_TRIED_AGAIN * self._every
+            self._gateway.refused = {"version": wanted.number, "reason": str(error)}
             raise RegistryError(f"{wanted.label} cannot be served: {error}") from error
         self._gateway.served, self._gateway.refused = served, None
-        self._now, self._refused = wanted, None
+        self._now, self._refused, self._replaced = key, None, True
         log.info("serving %s", wanted.label)
-        self._replaced = True
         self._prune()
-
-    def _refuse(self, version: Version, error: Exception) -> None:
-        self._refused = version
-        self._try_again_at = time.monotonic() + _POLLS_UNTIL_TRIED_AGAIN * self._every
-        self._gateway.refused = {"version": version.number, "reason": str(error)}
 
     def _folder(self) -> Path:
         return cache_folder() / "models" / self._name
 
-    def _fetch(self, version: ModelVersion) -> Path:
+    def _fetch(self, version: Version, key: str) -> Path:
         """The version's folder on disk, downloaded once."""
         import mlflow
 
-        # the time, since a model that is deleted and registered anew counts from 1 again
-        folder = self._folder() / f"{version.version}-{version.creation_timestamp}"
+        folder = self._folder() / key
         if not folder.is_dir():
             with atomic_output(folder) as place:
                 place.mkdir()
-                mlflow.artifacts.download_artifacts(f"models:/{self._name}/{version.version}", dst_path=str(place))
+                mlflow.artifacts.download_artifacts(version.uri, dst_path=str(place))
         folder.touch()
         return folder
 
@@ -136,14 +139,10 @@ class Follower:
         for folder in folders[_KEPT:]:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _about(self, version: ModelVersion) -> dict[str, str | None]:
-        tags = self._client.get_run(version.run_id).data.tags if version.run_id else {}
+    def _about(self, version: Version, registered: ModelVersion) -> dict[str, str | None]:
+        tags = self._client.get_run(registered.run_id).data.tags if registered.run_id else {}
         if PARENT_TAG in tags:
             # the pipeline's run has it, a step's has not
             tags = self._client.get_run(tags[PARENT_TAG]).data.tags
-        return {
-            "name": self._name,
-            "version": str(version.version),
-            "alias": self._alias,
-            "code_version": tags.get(CODE_TAG),
-        }
+        code_version = tags.get(CODE_TAG)
+        return {"name": version.name, "version": version.number, "alias": self._alias, "code_version": code_version}

@@ -99,14 +99,36 @@ def test_back_to_what_is_served_forgets_the_broken_version(follower, gateway, lo
     assert (gateway.served["version"], gateway.refused, len(loaded)) == ("1", None, 2)
 
 
+def test_another_model_under_the_same_name_and_number_is_another(follower, gateway, loaded, registry):
+    first, broken = (registry.get_model_version(NAME, number) for number in ("1", "3"))
+    other = Follower(gateway, "other", CHAMPION, 10, 1)
+    for source_ in (first.source, broken.source):
+        registry.create_registered_model("other")
+        registry.create_model_version("other", source_, first.run_id)
+        registry.set_registered_model_alias("other", CHAMPION, "1")
+        if source_ == broken.source:
+            with pytest.raises(RegistryError, match="format 99"):
+                other.update()
+        else:
+            other.update()
+        registry.delete_registered_model("other")
+    assert len(loaded) == 2
+
+
 def test_an_alias_that_points_nowhere_is_an_error_with_the_mend(registry, gateway):
     with pytest.raises(RegistryError, match=r"no sella-rec@nobody.*sella promote VERSION"):
         Follower(gateway, NAME, "nobody", 10, 1).update()
 
 
 def test_a_version_that_no_code_reads_is_refused_when_it_is_loaded(registry):
-    with pytest.raises(Exception, match="format 99"):
+    with pytest.raises(RegistryError, match=r"models:/sella-rec/3 cannot be served.*format 99"):
         from_uri(f"models:/{NAME}/3", max_items=10)
+
+
+@pytest.mark.parametrize("uri", ["models:/sella-rec/9", "no/such/folder"])
+def test_what_is_not_there_is_said_to_be_so(registry, uri):
+    with pytest.raises(RegistryError, match=f"^{uri} cannot be served: "):
+        from_uri(uri, max_items=10)
 
 
 class Raising:
