@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +32,12 @@ class Served:
     Attributes:
         app: MLflow's scoring server over it.
         about: what `/version` tells of it.
+        model: what the server answers with; the server itself does not keep it.
     """
 
     app: ASGIApp
     about: Mapping[str, str | None]
+    model: object
 
 
 def load_served(folder: Path, about: Mapping[str, str | None], max_items: int) -> Served:
@@ -42,13 +46,27 @@ def load_served(folder: Path, about: Mapping[str, str | None], max_items: int) -
     Raises:
         RegistryError: it cannot answer; whatever MLflow and the model raise while it is loaded.
     """
-    model = mlflow.pyfunc.load_model(str(folder))
+    model = _load(folder)
     example = model.metadata.get_serving_input(str(folder))
     if example is None:
         log.warning("%s has no input example: it is not tried before it serves", folder.name)
     else:
         _try(model, example)
-    return Served(scoring_server.init(cast(PyFuncModel, BoundedModel(model, max_items))), about)
+    bounded = BoundedModel(model, max_items)
+    # weakly: FastAPI keeps every endpoint it has seen in a cache, and with it whatever the endpoint holds
+    app = scoring_server.init(cast(PyFuncModel, weakref.proxy(bounded)))
+    return Served(app, about, bounded)
+
+
+def _load(folder: Path) -> PyFuncModel:
+    before = set(sys.modules)
+    try:
+        return mlflow.pyfunc.load_model(str(folder))
+    finally:
+        # MLflow registers each model's code as a module of a new name, which would keep the model for ever
+        for name in set(sys.modules) - before:
+            if name.startswith("code_model_"):
+                del sys.modules[name]
 
 
 def _try(model: PyFuncModel, example: str) -> None:

@@ -39,7 +39,7 @@ class Planted:
         await send({"type": "http.response.body", "body": body})
 
     def served(self, version: str) -> Served:
-        return Served(self, {"name": "planted", "version": version, "alias": "champion", "code_version": "c0de"})
+        return Served(self, {"name": "planted", "version": version, "alias": "champion", "code_version": "c0de"}, None)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -123,6 +124,21 @@ def test_an_alias_that_points_nowhere_is_an_error_with_the_mend(registry, gatewa
 def test_a_version_that_no_code_reads_is_refused_when_it_is_loaded(registry):
     with pytest.raises(RegistryError, match=r"models:/sella-rec/3 cannot be served.*format 99"):
         from_uri(f"models:/{NAME}/3", max_items=10)
+
+
+def test_a_model_that_is_replaced_leaves_memory(registry):
+    from transformers import LlamaForCausalLM
+
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(each, LlamaForCausalLM) for each in gc.get_objects())
+
+    served = from_uri(f"models:/{NAME}/1", max_items=10)
+    once = alive()
+    assert once >= 1
+    served = from_uri(f"models:/{NAME}/2", max_items=10)
+    assert alive() == once
+    assert served.about["name"] == f"models:/{NAME}/2"
 
 
 @pytest.mark.parametrize("uri", ["models:/sella-rec/9", "no/such/folder"])
