@@ -131,7 +131,7 @@ def test_a_model_that_is_replaced_leaves_memory(registry):
 
     def alive() -> int:
         gc.collect()
-        return sum(isinstance(each, LlamaForCausalLM) for each in gc.get_objects())
+        return sum(type(each) is LlamaForCausalLM for each in gc.get_objects())
 
     served = from_uri(f"models:/{NAME}/1", max_items=10)
     once = alive()
