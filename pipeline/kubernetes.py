@@ -50,8 +50,8 @@ class Cluster:
     tolerations: Any
 
     def data(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """The step that reads the team's data, wherever it lies: the only one with the object store's credentials."""
-        kubernetes.use_secret_as_env(task, OBJECT_STORE_SECRET, {key: key for key in _OBJECT_STORE_KEYS}, optional=True)
+        """The step that reads the team's data, wherever it lies."""
+        with_object_store(task)
         _with_hugging_face_token(task)
         return self.light(task)
 
@@ -99,6 +99,12 @@ class Cluster:
         for key, value in _labels(task.name, group).items():
             kubernetes.add_pod_label(task, key, value)
         return task
+
+
+def with_object_store(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Give a step the credentials of the team's data and recommendations; no other has them."""
+    kubernetes.use_secret_as_env(task, OBJECT_STORE_SECRET, {key: key for key in _OBJECT_STORE_KEYS}, optional=True)
+    return task
 
 
 def _with_hugging_face_token(task: dsl.PipelineTask) -> None:

@@ -146,6 +146,22 @@ def load_bundle(folder: str | Path, device: str = "auto") -> Bundle:
         BackboneError: the backbone it names cannot be loaded.
     """
     folder = Path(folder)
+    check_bundle(folder)
+    config = Config.from_json((folder / "config.json").read_text())
+    users, items = pl.read_parquet(folder / "users.parquet"), pl.read_parquet(folder / "items.parquet")
+    llm, tokenizer, _ = load_adapter(folder / "adapter", device)
+    prompts = build_prompts(tokenizer, config, items)
+    state = load_file(folder / "soft_tokens.safetensors", str(llm.device))
+    soft_tokens = SoftTokens.from_state(state, config.fuse.residual)
+    return Bundle(config, users, items, llm, prompts, soft_tokens)
+
+
+def check_bundle(folder: Path) -> None:
+    """See that a folder is a bundle that can be read, without loading it.
+
+    Raises:
+        BundleError: not a bundle, or one of another format.
+    """
     try:
         form = json.loads((folder / "bundle.json").read_text())["format"]
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
@@ -155,13 +171,6 @@ def load_bundle(folder: str | Path, device: str = "auto") -> Bundle:
     missing = [name for name in _FILES if not (folder / name).exists()]
     if missing:
         raise BundleError(f"{folder} is an incomplete SeLLa-Rec bundle: it lacks {', '.join(missing)}")
-    config = Config.from_json((folder / "config.json").read_text())
-    users, items = pl.read_parquet(folder / "users.parquet"), pl.read_parquet(folder / "items.parquet")
-    llm, tokenizer, _ = load_adapter(folder / "adapter", device)
-    prompts = build_prompts(tokenizer, config, items)
-    state = load_file(folder / "soft_tokens.safetensors", str(llm.device))
-    soft_tokens = SoftTokens.from_state(state, config.fuse.residual)
-    return Bundle(config, users, items, llm, prompts, soft_tokens)
 
 
 def build_prompts(tokenizer: PreTrainedTokenizerBase, config: Config, items: pl.DataFrame) -> PromptBuilder:

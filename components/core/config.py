@@ -247,6 +247,13 @@ class RetrainConfig(Section):
     )
 
 
+class RecommendConfig(Section):
+    top_n: int = Field(10, ge=1, description="Recommendations a user in a batch")
+    retrieve: int = Field(
+        100, ge=1, description="Candidates a user that the LLM ranks, chosen by collaborative score; it is the cost"
+    )
+
+
 class Config(Section):
     seed: int = Field(0, ge=0)
     deterministic: bool = Field(
@@ -264,6 +271,7 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     promote: PromoteConfig = PromoteConfig()
     retrain: RetrainConfig = RetrainConfig()
+    recommend: RecommendConfig = RecommendConfig()
 
     @model_validator(mode="after")
     def _deterministic_in_float32(self) -> Config:

@@ -1,0 +1,178 @@
+"""The folder that recommendations go to, here or on any store that fsspec knows, and what makes a part complete.
+
+`shard=000/part.parquet` and so on, `_summary.json`, and last `_manifest.json`: who reads the folder waits for that one.
+Readers of partitioned Parquet pass over names that start with `_`.
+
+A file appears whole or not at all: here by a move, on an object store because a PUT is. Where neither holds, a part cut
+short is told by its footer, which Parquet writes last: it holds the plan.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from components.core.paths import atomic_output
+
+SUMMARY, MANIFEST = "_summary.json", "_manifest.json"
+_PLAN_KEY = b"sella.plan"
+
+
+class OutputError(RuntimeError):
+    """The folder cannot be used; the message names it and the mend."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a batch is made from; on one kind of machine the same plan gives the same bytes.
+
+    Attributes:
+        model: the registered version, for people; empty for a bundle that came as a folder.
+        bundle: SHA-256 of the bundle's files.
+        code_version: hash of the steps' source.
+        top_n: recommendations a user.
+        retrieve: candidates a user that the LLM ranks.
+        shards: how many parts.
+    """
+
+    model: str
+    bundle: str
+    code_version: str
+    top_n: int
+    retrieve: int
+    shards: int
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Plan:
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class Output:
+    """A folder.
+
+    Attributes:
+        uri: as it was given, for messages.
+        path: what `filesystem` calls it.
+    """
+
+    uri: str
+    filesystem: Any
+    path: str
+
+    @classmethod
+    def at(cls, uri: str) -> Output:
+        """The folder at a path or URI; it need not exist.
+
+        Raises:
+            OutputError: no driver for such an address.
+        """
+        try:
+            filesystem, path = url_to_fs(uri)
+        except ImportError as error:
+            raise OutputError(f"{uri}: the driver for this kind of address is not installed: {error}") from error
+        except ValueError as error:
+            raise OutputError(f"{uri}: {error}; give a path or an fsspec URI such as s3://bucket/folder") from error
+        return cls(uri, filesystem, path.rstrip("/"))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all.
+
+        Raises:
+            OutputError: the store refuses.
+        """
+        with self._clear_errors(name):
+            if isinstance(self.filesystem, LocalFileSystem):
+                with atomic_output(self._path(name)) as temporary:
+                    temporary.write_bytes(content)
+            else:
+                self.filesystem.pipe_file(self._path(name), content)
+
+    def write_part(self, shard: int, plan: Plan, table: pa.Table) -> None:
+        """Write a shard's recommendations.
+
+        Raises:
+            OutputError: as `write`.
+        """
+        buffer = io.BytesIO()
+        pq.write_table(table.replace_schema_metadata({_PLAN_KEY: plan.to_json()}), buffer, compression="zstd")
+        self.write(part_name(shard), buffer.getvalue())
+
+    def holds(self, shard: int, plan: Plan) -> bool:
+        """Whether a shard's part is complete; only its footer is read.
+
+        Raises:
+            OutputError: it is of another plan, or the store refuses.
+        """
+        name = part_name(shard)
+        with self._clear_errors(name):
+            try:
+                with self.filesystem.open(self._path(name), "rb") as file:
+                    schema = pq.read_schema(file)
+            except (FileNotFoundError, pa.ArrowInvalid):
+                # not there, or cut short
+                return False
+        self._check(name, schema, plan)
+        return True
+
+    def read_part(self, shard: int, plan: Plan) -> tuple[bytes, pa.Table]:
+        """A complete part: its bytes and its rows.
+
+        Raises:
+            OutputError: it is not there or of another plan, or the store refuses.
+        """
+        name = part_name(shard)
+        with self._clear_errors(name):
+            content = self.filesystem.cat_file(self._path(name))
+            table = pq.read_table(io.BytesIO(content))
+        self._check(name, table.schema, plan)
+        return content, table
+
+    def check(self, plan: Plan) -> None:
+        """Refuse a folder that holds another plan's parts: nothing is overwritten, and two models are never mixed.
+
+        Raises:
+            OutputError: it does, or the store refuses.
+        """
+        with self._clear_errors():
+            found = self.filesystem.glob(f"{self.path}/shard=*/part.parquet")
+        for shard in sorted(int(path.split("/")[-2].removeprefix("shard=")) for path in found):
+            self.holds(shard, plan)
+
+    def _check(self, name: str, schema: pa.Schema, plan: Plan) -> None:
+        text = (schema.metadata or {}).get(_PLAN_KEY)
+        if text is None:
+            raise OutputError(f"{self.uri}/{name} was not written by this command: give another folder")
+        found, wanted = json.loads(text), asdict(plan)
+        keys = [key for key in wanted if found.get(key) != wanted[key]]
+        if keys:
+            other = "; ".join(f"{key} {found.get(key)!r}, not {wanted[key]!r}" for key in keys)
+            mend = "give another folder, or remove this one"
+            raise OutputError(f"{self.uri}/{name} is of another batch ({other}): {mend}")
+
+    def _path(self, name: str) -> str:
+        return f"{self.path}/{name}"
+
+    @contextmanager
+    def _clear_errors(self, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # credentials, network, permissions: every driver raises its own kinds
+            raise OutputError(f"{self.uri}/{name}: cannot be used: {error}") from error
+
+
+def part_name(shard: int) -> str:
+    """Where a shard's part lies in the folder."""
+    return f"shard={shard:03}/part.parquet"
