@@ -20,8 +20,8 @@ lint: $(VENV)/installed-dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-compile: $(VENV)/installed ## Compile the DAG to pipeline.yaml
-	$(BIN)/sella compile --output pipeline.yaml
+compile: $(VENV)/installed ## Compile the pipelines to pipeline.yaml and recommend.yaml
+	$(BIN)/sella compile
 
 ui: $(VENV)/installed ## Open the MLflow user interface at http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000

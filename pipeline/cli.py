@@ -35,6 +35,7 @@ _FOR_USERS = (
     "ConfigError",
     "CronError",
     "DataError",
+    "OutputError",
     "RegistryError",
     "RequestError",
     "RunError",
@@ -99,13 +100,14 @@ def run(
 
 @app.command(name="compile")
 def compile_(
-    output: Annotated[Path, typer.Option(metavar="FILE", help="Where to write it.")] = Path("pipeline.yaml"),
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Where to write them.")] = Path(),
 ) -> None:
-    """Compile the pipeline to the YAML that Kubeflow Pipelines runs."""
-    from pipeline.compile import compile_pipeline
+    """Compile the pipelines to the YAML that Kubeflow Pipelines runs: pipeline.yaml and recommend.yaml."""
+    from pipeline.compile import FILES, compile_pipeline
 
-    compile_pipeline(output)
-    typer.echo(f"wrote {output}")
+    for pipeline, name in FILES.items():
+        compile_pipeline(output / name, pipeline)
+        typer.echo(f"wrote {output / name}")
 
 
 @app.command()
@@ -163,14 +165,35 @@ def recommend(
         int, typer.Option(min=1, help="How many the LLM ranks; the collaborative model chooses them.")
     ] = 100,
     bundle: BundleFolder = _LATEST_BUNDLE,
+    everybody: Annotated[bool, typer.Option("--all", help="All users of the model; with --output.")] = False,
+    output: Annotated[
+        str | None, typer.Option(metavar="DIR", help="With --all: folder or fsspec URI, for Parquet files.")
+    ] = None,
+    shards: Annotated[
+        int, typer.Option(min=1, help="With --all: how many parts; a finished one is not done again.")
+    ] = 16,
+    workers: Annotated[int, typer.Option(min=1, help="With --all: processes, each with the model in memory.")] = 1,
 ) -> None:
-    """The best items that a user has not rated yet."""
-    if user_id is None and not history:
-        raise typer.BadParameter("give a USER_ID, or what somebody new liked with --history TITLE")
-    with _clean_errors():
-        from pipeline.inference import show_recommendations
+    """The best items that a user has not rated yet; with --all, for every user.
 
-        show_recommendations(bundle, user_id, history or [], top, retrieve, _console())
+    A batch that was stopped goes on when the same command is given again.
+    """
+    if everybody == bool(user_id is not None or history):
+        raise typer.BadParameter("give a USER_ID, or what somebody new liked with --history TITLE, or --all")
+    if everybody != (output is not None):
+        raise typer.BadParameter("--all and --output DIR go together")
+    with _clean_errors():
+        if output is None:
+            from pipeline.inference import show_recommendations
+
+            show_recommendations(bundle, user_id, history or [], top, retrieve, _console())
+        else:
+            from components.core.config import Config, RecommendConfig
+            from pipeline.batch import recommend_all, show_measures
+
+            config = Config(recommend=RecommendConfig(top_n=top, retrieve=retrieve))
+            measures = recommend_all(bundle, output, config, shards, workers, _console())
+            show_measures(measures, output, _console())
 
 
 @app.command()

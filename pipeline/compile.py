@@ -1,4 +1,4 @@
-"""Compiles the DAG to the file that Kubeflow Pipelines runs."""
+"""Compiles the pipelines to the files that Kubeflow Pipelines runs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from pathlib import Path
 from kfp.compiler import Compiler
 
 from components.core.paths import atomic_output
-from pipeline.dag import build_pipeline
+from pipeline import dag, recommend_dag
 
-OUTPUT = Path("pipeline.yaml")
+BUILDERS = {"train": (dag.NAME, dag.build_pipeline), "recommend": (recommend_dag.NAME, recommend_dag.build_pipeline)}
+FILES = {"train": "pipeline.yaml", "recommend": "recommend.yaml"}
 
 
-def compile_pipeline(output: Path = OUTPUT) -> None:
-    """Write the pipeline's specification: the same bytes from the same code."""
+def compile_pipeline(output: Path, pipeline: str = "train") -> None:
+    """Write a pipeline's specification: the same bytes from the same code.
+
+    Args:
+        pipeline: `train` or `recommend`.
+    """
+    _, build = BUILDERS[pipeline]
     with atomic_output(output) as file:
         # the compiler looks at the name's end for the format
         compiled = file.with_suffix(".yaml")
-        Compiler().compile(build_pipeline(), str(compiled))
+        Compiler().compile(build(), str(compiled))
         compiled.rename(file)

@@ -96,6 +96,20 @@ def _check_user(ranker: Ranker, user_id: str) -> None:
         )
 
 
+def find_bundle(folder: Path) -> None:
+    """See that a bundle is there, and keep off the network where its backbone is on disk.
+
+    Raises:
+        ConfigError: no such folder.
+    """
+    if not folder.is_dir():
+        hint = ": no run has finished here yet; start one with `sella run`" if folder.is_relative_to(LATEST) else ""
+        raise ConfigError(f"{folder}: no such folder{hint}")
+    with suppress(OSError, ValidationError):
+        # a folder that cannot be read is told of below
+        stay_offline_if_local(Config.from_json((folder / "config.json").read_text()).backbone)
+
+
 def load_ranker(folder: Path) -> Ranker:
     """Load a bundle to ask it.
 
@@ -104,12 +118,7 @@ def load_ranker(folder: Path) -> Ranker:
         BundleError: not a bundle.
         BackboneError: the backbone it names cannot be loaded.
     """
-    if not folder.is_dir():
-        hint = ": no run has finished here yet; start one with `sella run`" if folder.is_relative_to(LATEST) else ""
-        raise ConfigError(f"{folder}: no such folder{hint}")
-    with suppress(OSError, ValidationError):
-        # a folder that cannot be read is told of below
-        stay_offline_if_local(Config.from_json((folder / "config.json").read_text()).backbone)
+    find_bundle(folder)
     from transformers.utils import logging
 
     from components.core.bundle import load_bundle

@@ -22,6 +22,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from components.core.paths import atomic_output
+from components.recommend.plan import Plan
 
 SUMMARY, MANIFEST = "_summary.json", "_manifest.json"
 _PLAN_KEY = b"sella.plan"
@@ -29,34 +30,6 @@ _PLAN_KEY = b"sella.plan"
 
 class OutputError(RuntimeError):
     """The folder cannot be used; the message names it and the mend."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a batch is made from; on one kind of machine the same plan gives the same bytes.
-
-    Attributes:
-        model: the registered version, for people; empty for a bundle that came as a folder.
-        bundle: SHA-256 of the bundle's files.
-        code_version: hash of the steps' source.
-        top_n: recommendations a user.
-        retrieve: candidates a user that the LLM ranks.
-        shards: how many parts.
-    """
-
-    model: str
-    bundle: str
-    code_version: str
-    top_n: int
-    retrieve: int
-    shards: int
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Plan:
-        return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)

@@ -1,89 +1,63 @@
-"""load-champion: which model recommends, and into how many shards its users are split."""
+"""What a batch is made from, and what the shards are told."""
 
 from __future__ import annotations
 
-import logging
-import os
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from components.core.bundle import check_bundle
-from components.core.champion import find_champion
-from components.core.checkpoints import content_digest
 from components.core.config import Config
-from components.core.registry import RegistryError, download_bundle
-from components.core.tracking import Tracker
-from components.recommend.output import Output, OutputError, Plan
+from components.core.paths import atomic_output
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Plan:
+    """What a batch is made from; on one kind of machine the same plan gives the same bytes.
+
+    Attributes:
+        model: the registered version, for people; empty for a bundle that came as a folder.
+        bundle: SHA-256 of the bundle's files.
+        code_version: hash of the steps' source.
+        top_n: recommendations a user.
+        retrieve: candidates a user that the LLM ranks.
+        shards: how many parts.
+    """
+
+    model: str
+    bundle: str
+    code_version: str
+    top_n: int
+    retrieve: int
+    shards: int
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Plan:
+        return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What the shards are told.
+    """What `load-champion` tells the shards.
 
     Attributes:
         config: the model's own, with the run's device and section recommend: the backbone that it names is the one
             that the shards load.
+        folder: where the batch goes.
     """
 
     config: Config
     plan: Plan
+    folder: str
 
+    def save(self, file: Path) -> None:
+        content = {"config": self.config.to_json(), "plan": self.plan.to_json(), "folder": self.folder}
+        with atomic_output(file) as temporary:
+            temporary.write_text(json.dumps(content))
 
-def load_champion(
-    config: Config, code_version: str, output: str, shards: int, bundle: Path, tracker: Tracker
-) -> Planned:
-    """Download the champion, once for all shards, so that a promotion in between mixes no models.
-
-    Args:
-        config: sections promote (the model's name), recommend, backbone (device).
-        code_version: part of the plan.
-        output: where the recommendations will go.
-        shards: how many parts.
-        bundle: where the champion's bundle is put.
-        tracker: receives the plan as parameters.
-
-    Raises:
-        RegistryError: there is no registry, no champion, or it holds no bundle.
-        BundleError: it holds one that cannot be read.
-        OutputError: the folder holds another batch.
-    """
-    if "MLFLOW_TRACKING_URI" not in os.environ:
-        raise RegistryError("MLFLOW_TRACKING_URI is not set: there is no registry to take the champion from")
-    from mlflow import MlflowClient
-
-    name = config.promote.model_name
-    version = find_champion(MlflowClient(), name)
-    if version is None:
-        raise RegistryError(f"{name} has no champion: `sella promote VERSION` makes a version champion")
-    check_bundle(download_bundle(version, bundle))
-    plan = make_plan(bundle, code_version, config, shards, version.label)
-    tracker.params(vars(plan))
-    Output.at(output).check(plan)
-    log.info("%s recommends, in %d shards, to %s", version.label, shards, output)
-    own = Config.from_json((bundle / "config.json").read_text())
-    backbone = own.backbone.model_copy(update={"device": config.backbone.device})
-    return Planned(own.model_copy(update={"backbone": backbone, "recommend": config.recommend}), plan)
-
-
-def make_plan(bundle: Path, code_version: str, config: Config, shards: int, model: str = "") -> Plan:
-    """The plan for a bundle.
-
-    Args:
-        config: section recommend.
-        model: the registered version that the bundle is.
-    """
-    recommend = config.recommend
-    return Plan(model, content_digest(bundle), code_version, recommend.top_n, recommend.retrieve, shards)
-
-
-def batch_folder(output: str, batch: str) -> str:
-    """The folder of one batch, named so that readers of partitioned tables see it as a column.
-
-    Raises:
-        OutputError: no output is named.
-    """
-    if not output:
-        raise OutputError("output is empty: name a folder or fsspec URI, such as s3://bucket/recommendations")
-    return f"{output.rstrip('/')}/batch={batch}"
+    @classmethod
+    def load(cls, file: Path) -> Planned:
+        content = json.loads(file.read_text())
+        return cls(Config.from_json(content["config"]), Plan.from_json(content["plan"]), content["folder"])

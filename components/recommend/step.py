@@ -12,7 +12,8 @@ import pyarrow as pa
 from components.core.config import Config
 from components.core.packing import Progress
 from components.core.tracking import Tracker
-from components.recommend.output import Output, Plan
+from components.recommend.output import Output
+from components.recommend.plan import Plan
 
 if TYPE_CHECKING:
     from components.core.ranking import Ranker

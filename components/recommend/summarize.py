@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from components.core.tracking import Tracker
 from components.recommend.measures import Summary
-from components.recommend.output import MANIFEST, SUMMARY, Output, OutputError, Plan, part_name
+from components.recommend.output import MANIFEST, SUMMARY, Output, OutputError, part_name
+from components.recommend.plan import Plan
 
 
 def summarize(bundle: Path, output: str, plan: Plan, tracker: Tracker) -> dict[str, float]:

@@ -17,10 +17,11 @@ def spec() -> dict:
     return next(yaml.safe_load_all((REPOSITORY / "pipeline.yaml").read_text()))
 
 
-def test_the_compiled_pipeline_is_the_one_in_the_repository(tmp_path):
-    output = tmp_path / "pipeline.yaml"
-    subprocess.run(sella_command("compile", "--output", str(output)), env=clean_environment(), check=True)
-    assert output.read_text() == (REPOSITORY / "pipeline.yaml").read_text(), "run `make compile` and commit the result"
+def test_the_compiled_pipelines_are_those_in_the_repository(tmp_path):
+    subprocess.run(sella_command("compile", "--output", str(tmp_path)), env=clean_environment(), check=True)
+    assert {file.name for file in tmp_path.iterdir()} == {"pipeline.yaml", "recommend.yaml"}
+    for file in tmp_path.iterdir():
+        assert file.read_text() == (REPOSITORY / file.name).read_text(), "run `make compile` and commit the result"
 
 
 def test_the_steps_build_on_each_other_as_the_dag_says(spec):

@@ -9,8 +9,8 @@ import pytest
 from components.core.bundle import load_bundle
 from components.core.config import Config, RecommendConfig
 from components.core.ranking import Ranker
-from components.recommend.output import Plan
-from components.recommend.plan import make_plan
+from components.recommend.champion import make_plan
+from components.recommend.plan import Plan
 
 SHARDS = 3
 

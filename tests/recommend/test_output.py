@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.recommend.output import Output, OutputError, Plan, part_name
+from components.recommend.output import Output, OutputError, part_name
+from components.recommend.plan import Plan
 
 PLAN = Plan("sella-rec version 7", "0123", "code", top_n=5, retrieve=50, shards=2)
 TABLE = pa.table({"user_id": ["ann", "ben"], "rank": [1, 1]})

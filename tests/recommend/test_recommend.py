@@ -16,8 +16,8 @@ from components.core import bundle as bundle_module
 from components.core.ranking import Request
 from components.core.registry import RegistryError
 from components.core.tracking import Tracker
+from components.recommend.champion import batch_folder, load_champion
 from components.recommend.output import Output, OutputError, part_name
-from components.recommend.plan import batch_folder, load_champion
 from components.recommend.step import SCHEMA, rank_users, recommend, users_of
 from components.recommend.summarize import summarize
 

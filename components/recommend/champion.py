@@ -1,0 +1,76 @@
+"""load-champion: which model recommends, and into how many shards its users are split."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from components.core import champion
+from components.core.bundle import check_bundle
+from components.core.checkpoints import content_digest
+from components.core.config import Config
+from components.core.registry import RegistryError, download_bundle
+from components.core.tracking import Tracker
+from components.recommend.output import Output, OutputError
+from components.recommend.plan import Plan, Planned
+
+log = logging.getLogger(__name__)
+
+
+def load_champion(
+    config: Config, code_version: str, output: str, shards: int, bundle: Path, tracker: Tracker
+) -> Planned:
+    """Download the champion, once for all shards, so that a promotion in between mixes no models.
+
+    Args:
+        config: sections promote (the model's name), recommend, backbone (device).
+        code_version: part of the plan.
+        output: where the recommendations will go.
+        shards: how many parts.
+        bundle: where the champion's bundle is put.
+        tracker: receives the plan as parameters.
+
+    Raises:
+        RegistryError: there is no registry, no champion, or it holds no bundle.
+        BundleError: it holds one that cannot be read.
+        OutputError: the folder holds another batch.
+    """
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        raise RegistryError("MLFLOW_TRACKING_URI is not set: there is no registry to take the champion from")
+    from mlflow import MlflowClient
+
+    name = config.promote.model_name
+    version = champion.find_champion(MlflowClient(), name)
+    if version is None:
+        raise RegistryError(f"{name} has no champion: `sella promote VERSION` makes a version champion")
+    check_bundle(download_bundle(version, bundle))
+    plan = make_plan(bundle, code_version, config, shards, version.label)
+    tracker.params(vars(plan))
+    Output.at(output).check(plan)
+    log.info("%s recommends, in %d shards, to %s", version.label, shards, output)
+    own = Config.from_json((bundle / "config.json").read_text())
+    backbone = own.backbone.model_copy(update={"device": config.backbone.device})
+    return Planned(own.model_copy(update={"backbone": backbone, "recommend": config.recommend}), plan, output)
+
+
+def make_plan(bundle: Path, code_version: str, config: Config, shards: int, model: str = "") -> Plan:
+    """The plan for a bundle.
+
+    Args:
+        config: section recommend.
+        model: the registered version that the bundle is.
+    """
+    recommend = config.recommend
+    return Plan(model, content_digest(bundle), code_version, recommend.top_n, recommend.retrieve, shards)
+
+
+def batch_folder(output: str, batch: str) -> str:
+    """The folder of one batch, named so that readers of partitioned tables see it as a column.
+
+    Raises:
+        OutputError: no output is named.
+    """
+    if not output:
+        raise OutputError("output is empty: name a folder or fsspec URI, such as s3://bucket/recommendations")
+    return f"{output.rstrip('/')}/batch={batch}"

@@ -1,0 +1,159 @@
+"""`sella recommend --all`: every user of a bundle, in shards that worker processes share out among them."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import signal
+import tempfile
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from components.core.bundle import check_bundle
+from components.core.config import Config
+from components.core.supervision import die_with_the_runner
+from components.core.tracking import Tracker
+from components.recommend.champion import make_plan
+from components.recommend.output import Output
+from components.recommend.plan import Plan
+from components.recommend.step import rank_users, users_of
+from components.recommend.summarize import summarize
+from pipeline.inference import find_bundle
+from pipeline.runs import RunError
+from pipeline.versions import code_version
+
+_LOOK_SECONDS = 0.5
+# A worker's own; it loads the model once.
+_worker: dict[str, Any] = {}
+
+
+def recommend_all(
+    bundle: Path, output: str, config: Config, shards: int, workers: int, console: Console, model: str = ""
+) -> dict[str, float]:
+    """Write recommendations for all users of a bundle; shards that are there already are kept.
+
+    Args:
+        bundle: fuse's folder.
+        output: folder or fsspec URI, see `components.recommend.output`.
+        config: section recommend.
+        shards: how many parts.
+        workers: processes; each has its share of the cores, and the model in its own memory.
+        model: the registered version that the bundle is.
+
+    Returns:
+        See `components.recommend.measures.Summary.measures`.
+
+    Raises:
+        BundleError, BackboneError: the bundle cannot be used.
+        OutputError: the folder cannot be used, or holds another batch.
+        RunError: a worker was killed.
+    """
+    find_bundle(bundle)
+    check_bundle(bundle)
+    plan, folder = make_plan(bundle, code_version(), config, shards, model), Output.at(output)
+    folder.check(plan)
+    todo = [shard for shard in range(shards) if not folder.holds(shard, plan)]
+    if len(todo) < shards:
+        console.print(f"{shards - len(todo)} of {shards} shards are complete already")
+    if todo:
+        _work(bundle, output, plan, todo, min(workers, len(todo)), console)
+    return summarize(bundle, output, plan, Tracker())
+
+
+def _work(bundle: Path, output: str, plan: Plan, todo: list[int], workers: int, console: Console) -> None:
+    users = sum(len(users_of(bundle, shard, plan.shards)) for shard in todo)
+    context = multiprocessing.get_context("spawn")
+    done = context.Value("q", 0)
+    with _supervised():
+        pool = ProcessPoolExecutor(workers, context, _start_worker, (bundle, output, plan, _threads(workers), done))
+        try:
+            futures = {pool.submit(_rank_shard, shard): shard for shard in todo}
+            _follow(futures, done, users, console)
+        except BaseException as error:
+            # whatever is still at work ends with the lock
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not isinstance(error, BrokenProcessPool):
+                raise
+            raise RunError(
+                "a worker was killed, perhaps for lack of memory (fewer --workers need less): "
+                "run the same command again, complete shards are kept"
+            ) from error
+        pool.shutdown()
+
+
+def _follow(futures: dict[Future[None], int], done: Any, users: int, console: Console) -> None:
+    """Show progress until all shards are written; raises what a worker raised."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar, waiting = progress.add_task("users", total=users), set(futures)
+        while waiting:
+            finished, waiting = wait(waiting, _LOOK_SECONDS, FIRST_COMPLETED)
+            progress.update(bar, completed=done.value)
+            for future in finished:
+                future.result()
+                if not console.is_terminal:
+                    console.print(f"shard {futures[future]}: done, {done.value} of {users} users")
+
+
+def _start_worker(bundle: Path, output: str, plan: Plan, threads: int, done: Any) -> None:
+    die_with_the_runner()
+    # Ctrl-C is the command's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
+    import torch
+    from transformers.utils import logging
+
+    from components.core.bundle import load_bundle
+    from components.core.ranking import Ranker
+
+    torch.set_num_threads(threads)
+    logging.disable_progress_bar()
+    _worker.update(ranker=Ranker(load_bundle(bundle)), bundle=bundle, folder=Output.at(output), plan=plan, done=done)
+
+
+def _rank_shard(shard: int) -> None:
+    plan, before = _worker["plan"], 0
+
+    def count(done: int, _total: int) -> None:
+        nonlocal before
+        with _worker["done"].get_lock():
+            _worker["done"].value += done - before
+        before = done
+
+    users = users_of(_worker["bundle"], shard, plan.shards)
+    _worker["folder"].write_part(shard, plan, rank_users(_worker["ranker"], users, plan, count))
+
+
+def _threads(workers: int) -> int:
+    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    return max(1, cores // workers)
+
+
+@contextmanager
+def _supervised() -> Iterator[None]:
+    """Workers end when this does, even by SIGKILL: they watch a lock."""
+    with tempfile.NamedTemporaryFile(prefix="sella-lock-") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.environ["SELLA_LOCK"] = lock.name
+        try:
+            yield
+        finally:
+            del os.environ["SELLA_LOCK"]
+
+
+def show_measures(measures: dict[str, float], output: str, console: Console) -> None:
+    """Print what a batch is like, and where it is."""
+    table = Table(title=f"Recommendations in {output}", show_header=False)
+    for name, value in measures.items():
+        table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
+    console.print(table)
