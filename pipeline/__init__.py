@@ -5,7 +5,10 @@ from pathlib import Path
 # The configurations that come with the package, by name.
 PACKAGED = {path.stem: path for path in sorted(Path(__file__).with_name("configs").glob("*.yaml"))}
 
-# What each step builds on; a test holds it against the compiled DAG, which takes seconds to import.
+# The pipelines, as Kubeflow Pipelines knows them.
+PIPELINES = {"train": "sella-rec", "recommend": "sella-rec-recommend"}
+
+# What each step of the first builds on; a test holds it against the compiled DAG, which takes seconds to import.
 BUILDS_ON: dict[str, tuple[str, ...]] = {
     "find-champion": (),
     "prepare-data": (),
@@ -20,3 +23,4 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
     "promote": ("evaluate", "score-champion"),
 }
 STEPS = tuple(BUILDS_ON)
+RECOMMEND_STEPS = ("load-champion", "recommend", "summarize")

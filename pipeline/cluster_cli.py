@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipeline import PIPELINES
 from pipeline.options import ConfigFile, Overrides
 
 if TYPE_CHECKING:
     from components.core.config import Config
     from pipeline.kfp_client import Cluster
 
-_DEFAULT_SCHEDULE = "sella-rec"
 _NOTHING_TO_DO = "nothing to do, no drift since the champion; check-drift's report has the figures."
 
+Pipeline = Annotated[
+    Literal["train", "recommend"],
+    typer.Option(help="train, or recommend: the champion's recommendations for all users."),
+]
 Endpoint = Annotated[
     str | None,
     typer.Option(
@@ -54,6 +58,7 @@ Parameters = Annotated[
 
 
 def submit(
+    pipeline: Pipeline = "train",
     config: ConfigFile = None,
     overrides: Overrides = None,
     image: Image = None,
@@ -64,7 +69,7 @@ def submit(
     namespace: Namespace = None,
     token: Token = None,
 ) -> None:
-    """Run the pipeline on a cluster."""
+    """Run a pipeline on a cluster."""
     from pipeline.cli import _clean_errors, _load
 
     with _clean_errors():
@@ -73,13 +78,13 @@ def submit(
 
         wanted = _load(config, overrides, None, None, None)
         _warn_of_local_paths(wanted)
-        package = submission.compile_package()
+        package = submission.compile_package(pipeline)
         now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        values = submission.arguments(wanted, package, now, _given(image, parameters))
+        values = submission.arguments(wanted, package, now, _given(image, parameters), batch=now)
         cluster = connect(endpoint, namespace, token)
         version = submission.upload(cluster, package)
         typer.echo(f"Version {package.version}: {'uploaded' if version.is_new else 'unchanged'}")
-        run_id = submission.submit(cluster, version, values, f"sella-rec-{now}", service_account)
+        run_id = submission.submit(cluster, version, values, f"{package.name}-{now}", service_account)
         typer.echo(f"Run {run_id}: {_link(cluster, run_id)}")
         if wait:
             ended = submission.wait(cluster, run_id, typer.echo)
@@ -91,7 +96,10 @@ def schedule(
         str | None,
         typer.Option(metavar="'M H DOM MON DOW'", help="When: '0 3 * * 1' is Mondays at 3:00, UTC as KFP is set up."),
     ] = None,
-    name: Annotated[str, typer.Option(help="One schedule a name: given again, it is updated.")] = _DEFAULT_SCHEDULE,
+    name: Annotated[
+        str | None, typer.Option(help="One schedule a name: given again, it is updated. Without it, the pipeline's.")
+    ] = None,
+    pipeline: Pipeline = "train",
     config: ConfigFile = None,
     overrides: Overrides = None,
     image: Image = None,
@@ -103,17 +111,21 @@ def schedule(
     namespace: Namespace = None,
     token: Token = None,
 ) -> None:
-    """Retrain on a schedule, on the data up to the scheduled time; one run at a time, and missed ones stay missed."""
+    """Run a pipeline on a schedule, one run at a time; missed ones stay missed.
+
+    It trains on the data up to the scheduled time, or recommends with whatever model is champion then.
+    """
     if (cron is None) != delete:
         raise typer.BadParameter("give either --cron or --delete")
     from pipeline.cli import _clean_errors
 
     with _clean_errors():
+        name = name or PIPELINES[pipeline]
         if cron is None:
             _delete(name, dry_run, endpoint, namespace, token)
         else:
-            given = _given(image, parameters)
-            _update(name, cron, config, overrides, given, service_account, dry_run, (endpoint, namespace, token))
+            given, connection = _given(image, parameters), (endpoint, namespace, token)
+            _update(name, pipeline, cron, config, overrides, given, service_account, dry_run, connection)
 
 
 def status(
@@ -155,6 +167,7 @@ def register(app: typer.Typer) -> None:
 
 def _update(
     name: str,
+    pipeline: str,
     cron: str,
     config: ConfigFile,
     overrides: Overrides,
@@ -172,9 +185,9 @@ def _update(
     fields = to_kfp(cron)
     loaded = _load(config, overrides, None, None, None)
     _warn_of_local_paths(loaded)
-    package = submission.compile_package()
-    time = schedule_.SCHEDULED_TIME
-    parameters = submission.arguments(loaded, package, time, given, time)
+    package = submission.compile_package(pipeline)
+    time, batch = schedule_.SCHEDULED_TIME, schedule_.SCHEDULED_BATCH
+    parameters = submission.arguments(loaded, package, time, given, time, batch)
     wanted = schedule_.Schedule(name, fields, package, parameters, service_account)
     differences = schedule_.update(connect(*connection), wanted, dry_run)
     for line in differences:

@@ -9,7 +9,7 @@ from kfp.compiler import Compiler
 from components.core.paths import atomic_output
 from pipeline import dag, recommend_dag
 
-BUILDERS = {"train": (dag.NAME, dag.build_pipeline), "recommend": (recommend_dag.NAME, recommend_dag.build_pipeline)}
+_BUILDERS = {"train": dag.build_pipeline, "recommend": recommend_dag.build_pipeline}
 FILES = {"train": "pipeline.yaml", "recommend": "recommend.yaml"}
 
 
@@ -17,11 +17,10 @@ def compile_pipeline(output: Path, pipeline: str = "train") -> None:
     """Write a pipeline's specification: the same bytes from the same code.
 
     Args:
-        pipeline: `train` or `recommend`.
+        pipeline: a key of `pipeline.PIPELINES`.
     """
-    _, build = BUILDERS[pipeline]
     with atomic_output(output) as file:
         # the compiler looks at the name's end for the format
         compiled = file.with_suffix(".yaml")
-        Compiler().compile(build(), str(compiled))
+        Compiler().compile(_BUILDERS[pipeline](), str(compiled))
         compiled.rename(file)

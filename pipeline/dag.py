@@ -21,9 +21,10 @@ from components.promote.component import promote
 from components.score_champion.component import score_champion
 from components.train_collab.component import train_collab
 from components.tune_llm.component import tune_llm
+from pipeline import PIPELINES
 from pipeline.kubernetes import LLM_ENVIRONMENT, Cluster, pipeline_config
 
-NAME = "sella-rec"
+NAME = PIPELINES["train"]
 
 
 def build_pipeline(

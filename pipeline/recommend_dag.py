@@ -9,9 +9,10 @@ from kfp import dsl
 
 from components.finish.component import finish
 from components.recommend.component import load_champion, recommend, summarize
+from pipeline import PIPELINES
 from pipeline.kubernetes import LLM_ENVIRONMENT, Cluster, pipeline_config, with_object_store
 
-NAME = "sella-rec-recommend"
+NAME = PIPELINES["recommend"]
 
 
 def build_pipeline(

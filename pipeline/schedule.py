@@ -1,4 +1,4 @@
-"""Schedules of the pipeline on a cluster: one recurring run per name."""
+"""Schedules of the pipelines on a cluster: one recurring run per name."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pipeline.submission import EXPERIMENT, Package, Version, experiment_id, upl
 # KFP puts the time in when it starts a run, UTC in this layout (Go's). As window_until it ends the data that are read,
 # as data_version it makes every scheduled run read them anew.
 SCHEDULED_TIME = "[[ScheduledTime.2006-01-02T15:04:05Z]]"
+# the same as part of a folder's name
+SCHEDULED_BATCH = "[[ScheduledTime.20060102-150405]]"
 _PAGE = 100
 _ENABLED = "ENABLE"
 _OWN_ACCOUNT = "Kubeflow Pipelines' own"
@@ -95,7 +97,7 @@ def delete(cluster: Cluster, name: str, dry_run: bool = False) -> int:
 
 
 def schedules(cluster: Cluster) -> list[V2beta1RecurringRun]:
-    """The schedules of this pipeline.
+    """The schedules of both pipelines.
 
     Raises:
         ClusterError: as `Cluster.asking`.

@@ -15,14 +15,19 @@ import yaml
 from kfp_server_api import V2beta1Pipeline, V2beta1PipelineTaskDetail, V2beta1Run
 
 from components.core.config import Config
-from pipeline import STEPS
+from pipeline import PIPELINES, RECOMMEND_STEPS, STEPS
 from pipeline.compile import compile_pipeline
-from pipeline.dag import NAME
 from pipeline.kfp_client import Cluster, ClusterError, named
 from pipeline.versions import code_version
 
-EXPERIMENT = NAME
+# of both pipelines
+EXPERIMENT = PIPELINES["train"]
+_SHOWN = (*STEPS, *RECOMMEND_STEPS)
+# of shards, the one furthest from done is shown
+_FURTHEST = ("FAILED", "RUNNING", "PENDING")
 _ENDS = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
+# of parameters that are not text
+_TYPES = {"LIST": (list, "a list"), "STRUCT": (dict, "a mapping"), "NUMBER_INTEGER": (int, "a whole number")}
 _POLL_SECONDS = 10.0
 # an upgrade of the API server, or a laptop that changes networks
 _PATIENCE_SECONDS = 600.0
@@ -32,10 +37,11 @@ _LOG_LINES = 40
 
 @dataclass(frozen=True)
 class Package:
-    """The compiled pipeline; `version` names it by its content."""
+    """The compiled pipeline; `version` names it by its content, `name` is the pipeline's."""
 
     content: bytes
     version: str
+    name: str = PIPELINES["train"]
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,18 @@ class Version:
     is_new: bool
 
 
-def compile_package() -> Package:
-    """Compile the DAG as it is."""
+def compile_package(pipeline: str = "train") -> Package:
+    """Compile a DAG as it is.
+
+    Args:
+        pipeline: a key of `pipeline.PIPELINES`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pipeline.yaml"
-        compile_pipeline(file)
+        compile_pipeline(file, pipeline)
         content = file.read_bytes()
-    return Package(content, f"{NAME}-{hashlib.sha256(content).hexdigest()[:16]}")
+    name = PIPELINES[pipeline]
+    return Package(content, f"{name}-{hashlib.sha256(content).hexdigest()[:16]}", name)
 
 
 def upload(cluster: Cluster, package: Package) -> Version:
@@ -63,7 +74,7 @@ def upload(cluster: Cluster, package: Package) -> Version:
         ClusterError: as `Cluster.asking`.
     """
     with cluster.asking():
-        pipeline_id = _pipeline_id(cluster)
+        pipeline_id = _pipeline_id(cluster, package.name)
         known = cluster.api.list_pipeline_versions(pipeline_id, filter=named(package.version)).pipeline_versions
         if known:
             return Version(pipeline_id, known[0].pipeline_version_id, is_new=False)
@@ -75,49 +86,65 @@ def upload(cluster: Cluster, package: Package) -> Version:
 
 
 def arguments(
-    config: Config, package: Package, data_version: str, given: Sequence[str] = (), window_until: str = ""
+    config: Config,
+    package: Package,
+    data_version: str,
+    given: Sequence[str] = (),
+    window_until: str = "",
+    batch: str = "",
 ) -> dict[str, Any]:
     """The pipeline's parameters; what the data is like is not known here, so its version is the caller's.
 
     Args:
         given: NAME=VALUE of further parameters, the image among them; a list or a mapping as YAML.
         window_until: end of the data to read, ISO 8601; empty: all.
+        batch: names the batch, where the pipeline recommends.
 
     Raises:
-        ClusterError: an unknown parameter, a value that is not of its type, or no image.
+        ClusterError: an unknown parameter, a value that is not of its type, or one that is missing.
     """
-    types = _parameter_types(package)
-    values: dict[str, Any] = {"config": config.to_json(), "code_version": code_version(), "data_version": data_version}
-    values["window_until"] = window_until
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or name not in types:
-            near = difflib.get_close_matches(name, types, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(types)}"
-            raise ClusterError(f"--parameter {text}: write NAME=VALUE with a parameter of the pipeline{hint}")
-        values[name] = _typed(name, value, types[name])
+    parameters = _parameters(package)
+    known = {"config": config.to_json(), "code_version": code_version(), "data_version": data_version}
+    known |= {"window_until": window_until, "batch": batch}
+    values: dict[str, Any] = {name: value for name, value in known.items() if name in parameters}
+    values |= _given_parameters(given, parameters)
     if not values.get("image"):
         raise ClusterError("no image: --image or SELLA_IMAGE names the steps' image, as the cluster pulls it")
+    for name, definition in parameters.items():
+        if name not in values and "defaultValue" not in definition:
+            raise ClusterError(f"no {name}: --parameter {name}=VALUE. {definition['description']}")
     return values
 
 
-def _parameter_types(package: Package) -> dict[str, str]:
+def _given_parameters(given: Sequence[str], parameters: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in parameters:
+            near = difflib.get_close_matches(name, parameters, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(parameters)}"
+            raise ClusterError(f"--parameter {text}: write NAME=VALUE with a parameter of the pipeline{hint}")
+        values[name] = _typed(name, value, parameters[name]["parameterType"])
+    return values
+
+
+def _parameters(package: Package) -> dict[str, Any]:
     # libyaml's loader, since the one in Python takes a second
     specification = next(iter(yaml.load_all(package.content, yaml.CSafeLoader)))
-    parameters = specification["root"]["inputDefinitions"]["parameters"]
-    return {name: definition["parameterType"] for name, definition in parameters.items()}
+    parameters: dict[str, Any] = specification["root"]["inputDefinitions"]["parameters"]
+    return parameters
 
 
 def _typed(name: str, text: str, kind: str) -> Any:
-    expected = {"LIST": list, "STRUCT": dict}.get(kind)
-    if expected is None:
+    if kind not in _TYPES:
         return text
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ClusterError(f"--parameter {name}={text}: {error}") from error
+    expected, words = _TYPES[kind]
     if not isinstance(value, expected):
-        raise ClusterError(f"--parameter {name}={text}: expected a {expected.__name__}, as YAML or JSON")
+        raise ClusterError(f"--parameter {name}={text}: expected {words}, as YAML or JSON")
     return value
 
 
@@ -209,8 +236,8 @@ def _tell_changes(told: dict[str, str], now: dict[str, str], tell: Callable[[str
 
 def step_states(run: V2beta1Run) -> dict[str, str]:
     """The state of each step that has begun, in the DAG's order."""
-    states = {task.display_name: task.state for task in _tasks(run) if task.state}
-    return {step: states[step] for step in STEPS if step in states}
+    states = {step: [task.state for task in _tasks(run) if task.display_name == step and task.state] for step in _SHOWN}
+    return {step: next((s for s in _FURTHEST if s in found), found[-1]) for step, found in states.items() if found}
 
 
 def nothing_to_do(run: V2beta1Run) -> bool:
@@ -221,7 +248,7 @@ def nothing_to_do(run: V2beta1Run) -> bool:
 
 def explain_end(cluster: Cluster, run: V2beta1Run) -> str:
     """Why a run did not succeed: every failed step with its message and the end of its log."""
-    failed = [task for task in _tasks(run) if task.display_name in STEPS and task.state == "FAILED"]
+    failed = [task for task in _tasks(run) if task.display_name in _SHOWN and task.state == "FAILED"]
     parts = [f"Run {run.run_id} ended as {run.state.lower()}."]
     for task in failed:
         below = _below(run, task)
@@ -254,10 +281,10 @@ def _below(run: V2beta1Run, task: V2beta1PipelineTaskDetail) -> list[V2beta1Pipe
     return [task, *(found for child in children for found in _below(run, child))]
 
 
-def _pipeline_id(cluster: Cluster) -> str:
-    known = cluster.api.list_pipelines(filter=named(NAME), namespace=cluster.namespace).pipelines
+def _pipeline_id(cluster: Cluster, name: str) -> str:
+    known = cluster.api.list_pipelines(filter=named(name), namespace=cluster.namespace).pipelines
     if known:
         return known[0].pipeline_id
     # kfp's own upload_pipeline would name the first version after the pipeline
-    wanted = V2beta1Pipeline(display_name=NAME, name=NAME, namespace=cluster.namespace)
+    wanted = V2beta1Pipeline(display_name=name, name=name, namespace=cluster.namespace)
     return cluster.api._pipelines_api.pipeline_service_create_pipeline(wanted).pipeline_id

@@ -81,12 +81,37 @@ def test_a_schedule_is_made_kept_and_deleted(server):
     assert _sella("schedule", "--delete", "--name", "weekly").stdout == "Schedule weekly: there is none\n"
 
 
+def test_recommendations_are_a_pipeline_with_a_schedule_of_its_own(server):
+    _sella("submit")
+    where = ("--pipeline", "recommend", "--parameter", "output=s3://b/all")
+    submitted = _sella("submit", *where)
+    assert submitted.exit_code == 0, submitted.output
+    train, recommend = server.all("runs")
+    assert recommend.display_name.startswith("sella-rec-recommend-")
+    assert re.fullmatch(r"\d{8}-\d{6}", recommend.runtime_config.parameters["batch"])
+    assert [made.display_name for made in server.all("pipelines")] == ["sella-rec", "sella-rec-recommend"]
+    references = [run.pipeline_version_reference.pipeline_id for run in (train, recommend)]
+    assert references == [made.pipeline_id for made in server.all("pipelines")]
+    assert len(server.all("experiments")) == 1
+
+    assert _sella("schedule", "--cron", "0 3 * * 1").stdout.endswith("Schedule sella-rec: set\n")
+    daily = ("schedule", "--cron", "0 5 * * *", *where)
+    assert _sella(*daily).stdout.endswith("Schedule sella-rec-recommend: set\n")
+    assert _sella(*daily).stdout == "Schedule sella-rec-recommend: as wanted already\n"
+    made = {found.display_name: found.runtime_config.parameters for found in server.all("recurringruns")}
+    assert made["sella-rec-recommend"]["batch"] == "[[ScheduledTime.20060102-150405]]"
+    assert "batch" not in made["sella-rec"]
+    assert _sella("schedule", "--delete", "--pipeline", "recommend").stdout.endswith("recommend: deleted\n")
+    assert [found.display_name for found in server.all("recurringruns")] == ["sella-rec"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["schedule"], 2, "either --cron or"),
         (["schedule", "--cron", "0 3 * * 1", "--delete"], 2, "either --cron or"),
         (["schedule", "--cron", "0 3 * *"], 1, "4 fields, not 5"),
+        (["submit", "--pipeline", "recommend"], 1, "no output: --parameter output=VALUE"),
         (["submit", "--set", "fuse.lerning_rate=1"], 1, "did you mean 'learning_rate'?"),
         (["status", "missing"], 1, "answered 404: runs missing not found"),
     ],

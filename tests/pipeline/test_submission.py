@@ -18,6 +18,7 @@ from pipeline.submission import (
     get_run,
     nothing_to_do,
     recent_runs,
+    step_states,
     submit,
     upload,
     wait,
@@ -63,7 +64,7 @@ def test_the_package_is_the_compiled_pipeline_and_its_name_follows_its_content(m
     package = compile_package()
     assert package.content == (Path(__file__).parents[2] / "pipeline.yaml").read_bytes()
     assert package == compile_package()
-    monkeypatch.setattr(submission, "compile_pipeline", lambda file: file.write_text("another"))
+    monkeypatch.setattr(submission, "compile_pipeline", lambda file, pipeline: file.write_text("another"))
     other = compile_package()
     assert other.version != package.version
     assert other.version.startswith("sella-rec-")
@@ -83,6 +84,19 @@ def test_the_parameters_are_those_of_the_pipeline_with_their_types(tiny_config, 
         "tolerations": [{"key": "spot", "operator": "Exists"}],
         "node_selector": {"pool": "gpu"},
     }
+
+
+def test_recommendations_have_a_batch_and_no_data(tiny_config):
+    package = compile_package("recommend")
+    assert package.version.startswith("sella-rec-recommend-")
+    given = arguments(tiny_config, package, "now", ["image=i:1", "output=s3://b/all", "shards=8"], batch="today")
+    assert Config.from_json(given.pop("config")) == tiny_config
+    expected = {"image": "i:1", "output": "s3://b/all", "shards": 8, "batch": "today", "code_version": code_version()}
+    assert given == expected
+    with pytest.raises(ClusterError, match=r"no output: --parameter output=VALUE\. Where batches go, an fsspec URI"):
+        arguments(tiny_config, package, "now", ["image=i:1"], batch="today")
+    with pytest.raises(ClusterError, match="shards=many: expected a whole number"):
+        arguments(tiny_config, package, "now", ["image=i:1", "shards=many"], batch="today")
 
 
 @pytest.mark.parametrize(
@@ -169,6 +183,20 @@ def test_a_run_that_ended_well_with_check_drift_had_nothing_to_do(server, run_id
     cluster, kept = server
     kept.on_read = lambda run: _show(run, state, *(_task(*task) for task in tasks.items()))
     assert nothing_to_do(get_run(cluster, run_id)) == nothing
+
+
+def test_of_shards_the_one_furthest_from_done_is_shown(server, run_id):
+    cluster, state = server
+
+    def shown(*shards: str) -> str:
+        tasks = [_task("load-champion", "SUCCEEDED"), *(_task("recommend", shard) for shard in shards)]
+        state.on_read = lambda run: _show(run, "RUNNING", *tasks)
+        return step_states(get_run(cluster, run_id))["recommend"]
+
+    assert shown("SUCCEEDED", "RUNNING", "PENDING", "SUCCEEDED") == "RUNNING"
+    assert shown("RUNNING", "FAILED", "SUCCEEDED") == "FAILED"
+    assert shown("PENDING", "SUCCEEDED") == "PENDING"
+    assert shown("SUCCEEDED", "SUCCEEDED") == "SUCCEEDED"
 
 
 def test_a_failed_run_tells_the_failed_steps_message_and_where_its_log_is(server, run_id):
