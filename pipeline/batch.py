@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -32,8 +34,11 @@ from pipeline.inference import find_bundle
 from pipeline.runs import RunError
 from pipeline.versions import code_version
 
+if TYPE_CHECKING:
+    from components.core.ranking import Ranker
+
 _LOOK_SECONDS = 0.5
-# A worker's own; it loads the model once.
+# In a worker: what it was started with.
 _worker: dict[str, Any] = {}
 
 
@@ -75,7 +80,8 @@ def _work(bundle: Path, output: str, plan: Plan, todo: list[int], workers: int, 
     context = multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
     with _supervised():
-        pool = ProcessPoolExecutor(workers, context, _start_worker, (bundle, output, plan, _threads(workers), done))
+        threads = max(1, torch.get_num_threads() // workers)
+        pool = ProcessPoolExecutor(workers, context, _start_worker, (bundle, output, plan, threads, done))
         try:
             futures = {pool.submit(_rank_shard, shard): shard for shard in todo}
             _follow(futures, done, users, console)
@@ -110,19 +116,24 @@ def _start_worker(bundle: Path, output: str, plan: Plan, threads: int, done: Any
     # Ctrl-C is the command's to handle
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
-    import torch
+    torch.set_num_threads(threads)
+    _worker.update(bundle=bundle, folder=Output.at(output), plan=plan, done=done)
+
+
+@cache
+def _ranker(bundle: Path) -> Ranker:
+    # not in the initializer, whose errors do not reach the command
     from transformers.utils import logging
 
     from components.core.bundle import load_bundle
     from components.core.ranking import Ranker
 
-    torch.set_num_threads(threads)
     logging.disable_progress_bar()
-    _worker.update(ranker=Ranker(load_bundle(bundle)), bundle=bundle, folder=Output.at(output), plan=plan, done=done)
+    return Ranker(load_bundle(bundle))
 
 
 def _rank_shard(shard: int) -> None:
-    plan, before = _worker["plan"], 0
+    bundle, plan, before = _worker["bundle"], _worker["plan"], 0
 
     def count(done: int, _total: int) -> None:
         nonlocal before
@@ -130,13 +141,8 @@ def _rank_shard(shard: int) -> None:
             _worker["done"].value += done - before
         before = done
 
-    users = users_of(_worker["bundle"], shard, plan.shards)
-    _worker["folder"].write_part(shard, plan, rank_users(_worker["ranker"], users, plan, count))
-
-
-def _threads(workers: int) -> int:
-    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    return max(1, cores // workers)
+    table = rank_users(_ranker(bundle), users_of(bundle, shard, plan.shards), plan, count)
+    _worker["folder"].write_part(shard, plan, table)
 
 
 @contextmanager

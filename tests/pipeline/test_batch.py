@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -122,3 +124,13 @@ def test_another_batch_in_the_folder_is_told_of(undisturbed, fused):
     told = CliRunner().invoke(app, ["recommend", "--all", "--bundle", str(fused), "--output", str(undisturbed)])
     assert told.exit_code == 1
     assert f"{part_name(0)} is of another batch (top_n 3, not 10; retrieve 60, not 100; shards 8" in told.stderr
+
+
+def test_a_workers_error_is_the_commands(fused, tmp_path):
+    bundle = shutil.copytree(fused, tmp_path / "bundle")
+    backbone = json.loads((bundle / "adapter/backbone.json").read_text()) | {"name": str(tmp_path / "nowhere")}
+    (bundle / "adapter/backbone.json").write_text(json.dumps(backbone))
+    told = CliRunner().invoke(app, ["recommend", "--all", "--bundle", str(bundle), "--output", str(tmp_path / "out")])
+    assert told.exit_code == 1
+    assert told.stderr.startswith(f"backbone.name = '{tmp_path}/nowhere' could not be loaded")
+    assert not (tmp_path / "out").exists()
