@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from components.core.bundle import check_bundle
-from components.core.config import Config
+from components.core.config import Config, RecommendConfig
 from components.core.supervision import die_with_the_runner
 from components.core.tracking import Tracker
 from components.recommend.champion import make_plan
@@ -30,6 +30,7 @@ from components.recommend.output import Output
 from components.recommend.plan import Plan
 from components.recommend.step import rank_users, users_of
 from components.recommend.summarize import summarize
+from pipeline.champion import fetch_champion
 from pipeline.inference import find_bundle
 from pipeline.runs import RunError
 from pipeline.versions import code_version
@@ -43,26 +44,27 @@ _worker: dict[str, Any] = {}
 
 
 def recommend_all(
-    bundle: Path, output: str, config: Config, shards: int, workers: int, console: Console, model: str = ""
-) -> dict[str, float]:
-    """Write recommendations for all users of a bundle; shards that are there already are kept.
+    bundle: Path | None, output: str, sizes: tuple[int, int], shards: int, workers: int, console: Console
+) -> None:
+    """Write recommendations for all users of a bundle, and show what they are like; complete shards are kept.
 
     Args:
-        bundle: fuse's folder.
+        bundle: fuse's folder; none: the champion of the registry.
         output: folder or fsspec URI, see `components.recommend.output`.
-        config: section recommend.
+        sizes: recommendations a user, and candidates a user that the LLM ranks.
         shards: how many parts.
         workers: processes; each has its share of the cores, and the model in its own memory.
-        model: the registered version that the bundle is.
-
-    Returns:
-        See `components.recommend.measures.Summary.measures`.
 
     Raises:
+        RegistryError, TrackingError: there is no champion, or no registry.
         BundleError, BackboneError: the bundle cannot be used.
         OutputError: the folder cannot be used, or holds another batch.
         RunError: a worker was killed.
     """
+    config, model = Config(recommend=RecommendConfig(top_n=sizes[0], retrieve=sizes[1])), ""
+    if bundle is None:
+        bundle, version = fetch_champion(config.promote.model_name)
+        model = version.label
     find_bundle(bundle)
     check_bundle(bundle)
     plan, folder = make_plan(bundle, code_version(), config, shards, model), Output.at(output)
@@ -72,7 +74,7 @@ def recommend_all(
         console.print(f"{shards - len(todo)} of {shards} shards are complete already")
     if todo:
         _work(bundle, output, plan, todo, min(workers, len(todo)), console)
-    return summarize(bundle, output, plan, Tracker())
+    _show(summarize(bundle, output, plan, Tracker()), output, console)
 
 
 def _work(bundle: Path, output: str, plan: Plan, todo: list[int], workers: int, console: Console) -> None:
@@ -157,8 +159,7 @@ def _supervised() -> Iterator[None]:
             del os.environ["SELLA_LOCK"]
 
 
-def show_measures(measures: dict[str, float], output: str, console: Console) -> None:
-    """Print what a batch is like, and where it is."""
+def _show(measures: dict[str, float], output: str, console: Console) -> None:
     table = Table(title=f"Recommendations in {output}", show_header=False)
     for name, value in measures.items():
         table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else f"{value:.4f}")

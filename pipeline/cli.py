@@ -165,6 +165,9 @@ def recommend(
         int, typer.Option(min=1, help="How many the LLM ranks; the collaborative model chooses them.")
     ] = 100,
     bundle: BundleFolder = _LATEST_BUNDLE,
+    champion: Annotated[
+        bool, typer.Option("--champion", help="With --all: the registry's champion instead of --bundle.")
+    ] = False,
     everybody: Annotated[bool, typer.Option("--all", help="All users of the model; with --output.")] = False,
     output: Annotated[
         str | None, typer.Option(metavar="DIR", help="With --all: folder or fsspec URI, for Parquet files.")
@@ -182,18 +185,17 @@ def recommend(
         raise typer.BadParameter("give a USER_ID, or what somebody new liked with --history TITLE, or --all")
     if everybody != (output is not None):
         raise typer.BadParameter("--all and --output DIR go together")
+    if champion and (not everybody or bundle != _LATEST_BUNDLE):
+        raise typer.BadParameter("--champion goes with --all, and without --bundle")
     with _clean_errors():
         if output is None:
             from pipeline.inference import show_recommendations
 
             show_recommendations(bundle, user_id, history or [], top, retrieve, _console())
         else:
-            from components.core.config import Config, RecommendConfig
-            from pipeline.batch import recommend_all, show_measures
+            from pipeline.batch import recommend_all
 
-            config = Config(recommend=RecommendConfig(top_n=top, retrieve=retrieve))
-            measures = recommend_all(bundle, output, config, shards, workers, _console())
-            show_measures(measures, output, _console())
+            recommend_all(None if champion else bundle, output, (top, retrieve), shards, workers, _console())
 
 
 @app.command()

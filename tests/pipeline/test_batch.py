@@ -108,12 +108,16 @@ def test_every_user_is_recommended_to(undisturbed, fused):
         (["--all"], 2, "--all and --output DIR go together"),
         (["1", "--output", "out"], 2, "--all and --output DIR go together"),
         (["1", "--all", "--output", "out"], 2, "give a USER_ID"),
+        (["1", "--champion"], 2, "--champion goes with --all"),
+        (["--all", "--output", "out", "--champion", "--bundle", "."], 2, "without --bundle"),
+        (["--all", "--output", "out", "--champion"], 1, "no mlflow.db in this folder: set MLFLOW_TRACKING_URI"),
         (["--all", "--output", "out"], 1, "no run has finished here yet"),
         (["--all", "--output", "out", "--bundle", "."], 1, "is not a SeLLa-Rec bundle"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_message(arguments, code, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     told = CliRunner().invoke(app, ["recommend", *arguments])
     assert told.exit_code == code
     assert message in " ".join(told.stderr.replace("│", " ").split())

@@ -13,8 +13,11 @@ import polars as pl
 import pytest
 import yaml
 
+from components.core.checkpoints import content_digest
 from components.core.config import Config, RecommendConfig
+from components.core.registry import RegistryError
 from components.promote.register import register
+from pipeline.champion import fetch_champion
 from tests.pipeline.conftest import clean_environment
 
 REPOSITORY = Path(__file__).parents[2]
@@ -95,6 +98,18 @@ def champion(fused: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             version = register(client, "sella-rec", fused, folder)
         client.set_registered_model_alias("sella-rec", "champion", version)
     return folder
+
+
+def test_the_champion_is_fetched_once_for_this_folder(champion, fused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{champion}/mlflow.db")
+    bundle, version = fetch_champion("sella-rec")
+    assert version.label == "sella-rec version 1"
+    assert content_digest(bundle) == content_digest(fused)
+    before = bundle.stat().st_ino
+    assert fetch_champion("sella-rec")[0].stat().st_ino == before
+    with pytest.raises(RegistryError, match="another has no champion: `sella promote VERSION`"):
+        fetch_champion("another")
 
 
 def test_the_champion_recommends_to_all_users_and_mlflow_shows_what_that_is_like(champion, fused):
