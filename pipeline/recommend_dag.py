@@ -47,7 +47,7 @@ def build_pipeline(
             image: The container image that every step runs in.
             output: Where batches go, an fsspec URI such as s3://bucket/recommendations.
             batch: Names this batch; its folder is batch=<name>. A schedule passes its own time.
-            config: The configuration as one JSON string; only promote.model_name and recommend are used.
+            config: The configuration as one JSON string; used are recommend, promote.model_name, backbone.device.
             code_version: Hash of the steps' source.
             shards: How many parts the users are split into; each is a pod.
             accelerator_type: The resource that GPU nodes offer.
