@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from components.core.champion import find_champion
 from components.core.registry import RegistryError, Version, download_bundle
-from pipeline.local import open_tracking
-from pipeline.runs import CACHE, DEFAULT_TRACKING
-
-_SERVER = "MLFLOW_TRACKING_URI"
-_DATABASE = Path(DEFAULT_TRACKING.removeprefix("sqlite:///"))
+from pipeline.registry_cli import connect
+from pipeline.runs import CACHE
 
 
 def fetch_champion(model: str) -> tuple[Path, Version]:
@@ -24,13 +20,7 @@ def fetch_champion(model: str) -> tuple[Path, Version]:
         RegistryError: no registry is named and none is here, or it has no champion.
         TrackingError: it cannot be used.
     """
-    if _SERVER not in os.environ and not _DATABASE.is_file():
-        raise RegistryError(f"no {_DATABASE} in this folder: set {_SERVER}, or work where `sella run` did")
-    os.environ.setdefault(_SERVER, DEFAULT_TRACKING)
-    open_tracking()
-    from mlflow import MlflowClient
-
-    version = find_champion(MlflowClient(), model)
+    version = find_champion(connect(), model)
     if version is None:
         raise RegistryError(f"{model} has no champion: `sella promote VERSION` makes a version champion")
     # the id tells apart registries that count alike

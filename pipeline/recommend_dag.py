@@ -35,7 +35,7 @@ def build_pipeline(
         code_version: str = "",
         shards: int = 4,
         accelerator_type: str = "nvidia.com/gpu",
-        accelerators: str = "1",
+        scoring_accelerators: str = "1",
         llm_cpu: str = "8",
         llm_memory: str = "32Gi",
         node_selector: dict = {},  # noqa: B006 (kfp wants the value itself)
@@ -51,13 +51,13 @@ def build_pipeline(
             code_version: Hash of the steps' source.
             shards: How many parts the users are split into; each is a pod.
             accelerator_type: The resource that GPU nodes offer.
-            accelerators: How many each shard takes, as text. 0: CPU alone.
+            scoring_accelerators: How many each shard takes, as text: 1, or 0 for the CPU alone.
             llm_cpu: CPU cores that a shard asks for.
             llm_memory: Memory that a shard asks for and may use.
             node_selector: Labels of the nodes for the shards.
             tolerations: Taints that the shards tolerate beside the usual one of GPU nodes.
         """
-        cluster = Cluster(image, accelerator_type, accelerators, llm_cpu, llm_memory, node_selector, tolerations)
+        cluster = Cluster(image, accelerator_type, llm_cpu, llm_memory, node_selector, tolerations)
 
         def light(task: dsl.PipelineTask) -> dsl.PipelineTask:
             return uncached(cluster.light(with_object_store(task)))
@@ -75,7 +75,7 @@ def build_pipeline(
             common = {"bundle": made["bundle"], "planned": made["planned"]}
             with dsl.ParallelFor(items=made["Output"], name="shards") as shard:
                 part = recommend(**common, shard=shard)
-                uncached(cluster.llm(with_object_store(part), llm_environment))
+                uncached(cluster.llm(with_object_store(part), scoring_accelerators, llm_environment))
             light(summarize(**common, users=dsl.Collected(part.output)))
 
     return sella_rec_recommend

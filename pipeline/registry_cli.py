@@ -34,7 +34,7 @@ def promote(
     with _clean_errors():
         from components.core.registry import RegistryError, get_version
 
-        client = _connect()
+        client = connect()
         wanted = get_version(client, model, number)
         if wanted is None:
             raise RegistryError(f"{model} has no version {number}: {_known(client, model)}")
@@ -51,7 +51,7 @@ def rollback(model: Model = _DEFAULT_MODEL) -> None:
     with _clean_errors():
         from components.core.registry import PREVIOUS, RegistryError, find
 
-        client = _connect()
+        client = connect()
         wanted = find(client, model, PREVIOUS)
         if wanted is None:
             raise RegistryError(
@@ -80,7 +80,7 @@ def _replace(client: MlflowClient, wanted: Version, reason: str) -> None:
     typer.echo(f"{wanted.label} is champion now{before}")
 
 
-def _connect() -> MlflowClient:
+def connect() -> MlflowClient:
     """The registry, reached once, so that a server that is not there is told of at once.
 
     Raises:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ import yaml
 from components.core.checkpoints import content_digest
 from components.core.config import Config, RecommendConfig
 from components.core.registry import RegistryError
-from components.promote.register import register
 from pipeline.champion import fetch_champion
 from tests.pipeline.conftest import clean_environment
+from tests.registering import register_bundle
 
 REPOSITORY = Path(__file__).parents[2]
 STEPS = {"load-champion", "recommend", "summarize", "finish"}
@@ -35,7 +35,7 @@ build_pipeline(retries=0, backoff="1s", llm_environment={})(
 
 @pytest.fixture(scope="module")
 def documents() -> tuple[dict[str, Any], dict[str, Any]]:
-    spec, platform = yaml.safe_load_all((REPOSITORY / "recommend.yaml").read_text())
+    spec, platform = yaml.load_all((REPOSITORY / "recommend.yaml").read_text(), yaml.CSafeLoader)
     return spec, platform["platforms"]["kubernetes"]
 
 
@@ -81,28 +81,19 @@ def test_every_parameter_is_described_and_reaches_the_shards(documents):
 
 
 @pytest.fixture(scope="module")
-def champion(fused: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose mlflow.db has a champion."""
+def store(fused: Path, fresh_store: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An MLflow store with a champion."""
     import mlflow
 
-    folder = tmp_path_factory.mktemp("registry")
-    (folder / "summary.json").write_text(json.dumps({"arms": {"sella": {"all": {"auc": 0.7, "uauc": 0.6}}}}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        patch.setenv("MLFLOW_EXPERIMENT_NAME", "sella-rec")
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-        client = mlflow.MlflowClient()
-        with mlflow.start_run():
-            version = register(client, "sella-rec", fused, folder)
-        client.set_registered_model_alias("sella-rec", "champion", version)
-    return folder
+    address = fresh_store()
+    version = register_bundle(address, fused, tmp_path_factory.mktemp("registry"))
+    mlflow.MlflowClient(address).set_registered_model_alias("sella-rec", "champion", version.number)
+    return address
 
 
-def test_the_champion_is_fetched_once_for_this_folder(champion, fused, tmp_path, monkeypatch):
+def test_the_champion_is_fetched_once_for_this_folder(store, fused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{champion}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     bundle, version = fetch_champion("sella-rec")
     assert version.label == "sella-rec version 1"
     assert content_digest(bundle) == content_digest(fused)
@@ -112,16 +103,15 @@ def test_the_champion_is_fetched_once_for_this_folder(champion, fused, tmp_path,
         fetch_champion("another")
 
 
-def test_the_champion_recommends_to_all_users_and_mlflow_shows_what_that_is_like(champion, fused):
+def test_the_champion_recommends_to_all_users_and_mlflow_shows_what_that_is_like(store, fused, tmp_path):
     config = Config(recommend=RecommendConfig(top_n=3, retrieve=6)).to_json()
-    server = f"sqlite:///{champion}/mlflow.db"
-    environment = clean_environment() | {"MLFLOW_TRACKING_URI": server, "KFP_RUN_ID": "run-9"}
-    arguments = [str(champion / "steps"), str(champion / "recommended"), config]
+    environment = clean_environment() | {"MLFLOW_TRACKING_URI": store, "KFP_RUN_ID": "run-9"}
+    arguments = [str(tmp_path / "steps"), str(tmp_path / "recommended"), config]
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, *arguments], cwd=champion, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", _RUN, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = champion / "recommended" / "batch=today"
+    folder = tmp_path / "recommended" / "batch=today"
     manifest = json.loads((folder / "_manifest.json").read_text())
     assert manifest["plan"]["model"] == "sella-rec version 1"
     found = pl.read_parquet(folder / "shard=*" / "part.parquet", hive_partitioning=False)
@@ -130,7 +120,7 @@ def test_the_champion_recommends_to_all_users_and_mlflow_shows_what_that_is_like
 
     import mlflow
 
-    client = mlflow.MlflowClient(server)
+    client = mlflow.MlflowClient(store)
     experiment = client.get_experiment_by_name("sella-rec").experiment_id
     runs = {run.data.tags["sella.step"]: run for run in client.search_runs([experiment], "tags.`sella.run` = 'run-9'")}
     assert set(runs) == {"pipeline", "load-champion", "recommend-000", "recommend-001", "summarize"}
