@@ -53,6 +53,14 @@ def package() -> Package:
 
 
 @pytest.fixture(scope="session")
+def recommend_package() -> Package:
+    """The compiled pipeline of recommendations."""
+    from pipeline.submission import compile_package
+
+    return compile_package("recommend")
+
+
+@pytest.fixture(scope="session")
 def config_file(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny configuration, its evaluation cut, as a YAML file."""
     tree = tiny_config.model_dump(mode="json")

@@ -19,8 +19,11 @@ from tests.pipeline.kfp_server import State, serve
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: Package) -> Iterator[State]:
-    monkeypatch.setattr(submission, "compile_package", lambda: package)
+def server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: Package, recommend_package: Package
+) -> Iterator[State]:
+    packages = {"train": package, "recommend": recommend_package}
+    monkeypatch.setattr(submission, "compile_package", lambda pipeline: packages[pipeline])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SELLA_IMAGE", "sella-rec:latest")
     with serve() as (endpoint, state):

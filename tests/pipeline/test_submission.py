@@ -86,8 +86,8 @@ def test_the_parameters_are_those_of_the_pipeline_with_their_types(tiny_config, 
     }
 
 
-def test_recommendations_have_a_batch_and_no_data(tiny_config):
-    package = compile_package("recommend")
+def test_recommendations_have_a_batch_and_no_data(tiny_config, recommend_package):
+    package = recommend_package
     assert package.version.startswith("sella-rec-recommend-")
     given = arguments(tiny_config, package, "now", ["image=i:1", "output=s3://b/all", "shards=8"], batch="today")
     assert Config.from_json(given.pop("config")) == tiny_config
