@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test compile ui serve lint clean
+.PHONY: help run test compile ui serve lint images requirements sbom clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,6 +28,19 @@ ui: $(VENV)/installed ## Open the MLflow user interface at http://127.0.0.1:5000
 
 serve: $(VENV)/installed ## Serve the champion of mlflow.db at http://127.0.0.1:8080
 	$(BIN)/sella serve
+
+images: ## Build the container images with docker, podman or buildah (images/build has the variables)
+	images/build
+
+requirements: $(VENV)/installed-dev ## Write the images' pinned requirements anew
+	UV=$(BIN)/uv images/compile-requirements
+
+sbom: $(VENV)/installed-dev ## Write build/sbom/*.json: the Python packages of the images, as CycloneDX
+	mkdir -p build/sbom
+	for image in train serve; do \
+		cat images/torch-$(or $(ACCELERATOR),cpu).txt images/requirements-$$image.txt | \
+		$(BIN)/cyclonedx-py requirements - --output-reproducible --validate --output-file build/sbom/$$image.json || exit; \
+	done
 
 clean: ## Remove environment and caches; runs and what MLflow keeps stay
 	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
