@@ -11,7 +11,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 MODEL = """
-    peft polars pandas pydantic pyarrow.parquet safetensors.torch torch transformers transformers.pytorch_utils
+    peft polars pandas pydantic safetensors.torch torch transformers transformers.pytorch_utils
     transformers.models.auto transformers.models.llama.modeling_llama transformers.models.qwen2.modeling_qwen2
     transformers.models.gemma3.modeling_gemma3 mlflow mlflow.pyfunc psutil yaml
 """
@@ -19,7 +19,8 @@ IMPORTS = {
     "train": MODEL
     + """
     fsspec jinja2 kfp.compiler kfp.dsl.executor_main matplotlib.backends.backend_svg mlflow.data.polars_dataset pooch
-    rich.progress s3fs sklearn.decomposition sklearn.linear_model sklearn.metrics transformers.trainer typer
+    pyarrow.parquet rich.progress s3fs sklearn.decomposition sklearn.linear_model sklearn.metrics transformers.trainer
+    typer
     """,
     "serve": MODEL
     + """

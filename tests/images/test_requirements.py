@@ -60,7 +60,7 @@ def test_the_steps_image_has_what_the_project_depends_on():
 
 def test_the_serving_image_has_what_its_list_names_and_none_of_what_only_steps_need():
     assert wanted(listed("serve.in")) <= installed("serve"), "run make requirements"
-    assert not {"kfp", "kubernetes", "matplotlib", "scikit-learn", "scipy"} & installed("serve")
+    assert not {"kfp", "kubernetes", "matplotlib", "pyarrow", "scikit-learn", "scipy"} & installed("serve")
 
 
 def test_both_builds_of_torch_are_the_same_release():

