@@ -28,7 +28,12 @@ from pipeline.versions import code_version
 from tests.images.containers import SERVER, URL, Container, ended, in_python, podman, start_mlflow
 
 TAG = os.environ.get("SELLA_TEST_IMAGES", "")
-pytestmark = [pytest.mark.skipif(not TAG, reason="needs images"), pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.skipif(not TAG, reason="needs images"),
+    pytest.mark.timeout(1800),
+    # resources, which only a cluster gives
+    pytest.mark.filterwarnings("ignore:.*no effect in the current local runner"),
+]
 TRAIN, SERVE = f"sella-rec:{TAG}", f"sella-rec-serve:{TAG}"
 USER = 10001
 SAVE_EVERY = 5
@@ -65,6 +70,12 @@ class Work:
             os.chown(path, USER, USER)
         return path
 
+    def fill(self, name: str, source: Path) -> None:
+        """Copy a folder that only this account may read."""
+        shutil.copytree(source, self.volume(name), dirs_exist_ok=True)
+        for path in self.volume(name).rglob("*"):
+            os.chown(path, USER, USER)
+
     def output(self, step: str, name: str) -> Path:
         (found,) = self.volume("steps").glob(f"*/{step}/{name}")
         return found
@@ -75,8 +86,8 @@ def work(tiny_backbone: Path, small_ratings: Path, tmp_path_factory: pytest.Temp
     # pytest's own folders are closed to everyone but root
     folder = Path(os.environ["SELLA_TEST_FOLDER"])
     work = Work(folder, {})
-    shutil.copytree(tiny_backbone, work.volume("cache") / "tiny-llama")
-    shutil.copytree(small_ratings, work.volume("data"), dirs_exist_ok=True)
+    work.fill("cache", tiny_backbone.parent)
+    work.fill("data", small_ratings)
     return work
 
 
@@ -175,7 +186,7 @@ model = mlflow.pyfunc.load_model("models:/sella-rec@challenger")
 scores = model.predict(pd.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 3]}))["score"]
 print(json.dumps(scores.tolist()))
 """
-    scores = _beside_mlflow(code)
+    scores = _beside_mlflow(code, volumes={"/cache": run.volume("cache")})
     assert len(scores) == 3
     assert all(0 < score < 1 for score in scores)
 
@@ -243,6 +254,6 @@ def _steps_trained(progress: Path, name: str) -> int:
         time.sleep(0.05)
 
 
-def _beside_mlflow(code: str) -> Any:
+def _beside_mlflow(code: str, **more: Any) -> Any:
     environment = {name.removeprefix("SELLA_"): value for name, value in CLIENT.items()}
-    return in_python(code, image=SERVE, environment=environment)
+    return in_python(code, image=SERVE, environment=environment, **more)
