@@ -183,7 +183,7 @@ def test_the_registered_model_scores_in_the_image_that_serves(run: Work):
     code = """
 import json, mlflow, pandas as pd
 model = mlflow.pyfunc.load_model("models:/sella-rec@challenger")
-scores = model.predict(pd.DataFrame({"user_id": [1, 1, 2], "item_id": [1, 2, 3]}))["score"]
+scores = model.predict(pd.DataFrame({"user_id": list("112"), "item_id": list("123")}))["score"]
 print(json.dumps(scores.tolist()))
 """
     scores = _beside_mlflow(code, volumes={"/cache": run.volume("cache")})
