@@ -233,7 +233,8 @@ def test_a_training_ended_by_sigterm_goes_on_to_what_an_undisturbed_one_ends_wit
     assert code == 128 + signal.SIGTERM, printed
     assert not (again / "adapter").exists(), printed
     kept = [int(path.parent.name.split("-")[1]) for path in checkpoints.glob("*/checkpoint-*/trainer_state.json")]
-    assert max(kept) >= trained // SAVE_EVERY * SAVE_EVERY, printed
+    # written in time, not only the last that was due
+    assert max(kept) >= trained, printed
 
     assert f"checkpoint-{max(kept)}" in task.run(name)
     metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (undisturbed, again / "adapter")]
