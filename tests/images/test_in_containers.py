@@ -183,12 +183,13 @@ def test_the_registered_model_scores_in_the_image_that_serves(run: Work):
     code = """
 import json, mlflow, pandas as pd
 model = mlflow.pyfunc.load_model("models:/sella-rec@challenger")
-scores = model.predict(pd.DataFrame({"user_id": list("112"), "item_id": list("123")}))["score"]
-print(json.dumps(scores.tolist()))
+answer = model.predict(pd.DataFrame([{"user_id": "1", "candidates": ["1", "2", "3"]}])).iloc[0]
+print(json.dumps({"items": answer["item_ids"], "scores": answer["scores"]}))
 """
-    scores = _beside_mlflow(code, volumes={"/cache": run.volume("cache")})
-    assert len(scores) == 3
-    assert all(0 < score < 1 for score in scores)
+    answer = _beside_mlflow(code, volumes={"/cache": run.volume("cache")})
+    assert sorted(answer["items"]) == ["1", "2", "3"]
+    assert all(0 < score < 1 for score in answer["scores"])
+    assert answer["scores"] == sorted(answer["scores"], reverse=True)
 
 
 def test_steps_are_not_root_and_cannot_write_to_their_image(run: Work):
