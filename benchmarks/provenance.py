@@ -12,15 +12,19 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def commit() -> str:
+    """Short hash of the commit; a working tree whose code has changed is called dirty."""
+    short = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--", "components", "pipeline", "benchmarks/*.py")
+    return f"{short} (dirty)" if changed else short
+
+
 def provenance(data: str, seeds: list[int]) -> str:
-    """One sentence in Markdown; a working tree whose code has changed is called dirty."""
-    commit = _git("rev-parse", "--short", "HEAD")
-    if _git("status", "--porcelain", "--", "components", "pipeline", "benchmarks/*.py"):
-        commit += " (dirty)"
+    """One sentence in Markdown on where figures made now came from."""
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
     drawn = ", ".join(map(str, seeds))
     return (
-        f"Commit {commit}, {date.today().isoformat()}; {data}; seed{'s' if len(seeds) > 1 else ''} {drawn}; "
+        f"Commit {commit()}, {date.today().isoformat()}; {data}; seed{'s' if len(seeds) > 1 else ''} {drawn}; "
         f"{os.cpu_count()} cores of {_processor()}; Python {platform.python_version()}, {libraries}."
     )
 

@@ -1,0 +1,200 @@
+"""The papers' table: every arm on MovieLens-1M by their protocol, several seeds, from the pipeline's own steps.
+
+    python benchmarks/paper.py --data FOLDER                        # everything: hours on a CPU, minutes a row on a GPU
+    python benchmarks/paper.py --data FOLDER --arms mf text-only sella-lightgcn --seeds 0
+    python benchmarks/paper.py --table                              # print what there is, run nothing
+
+A row of results (one arm, one seed) is added to OUT/rows.jsonl as soon as it exists. Steps that arms share are done
+once. Whatever was killed goes on when the same command is given again: finished steps are found by the settings they
+depend on, a training by its checkpoint. They are not found by the version of the code, which the table names instead:
+after a change of the steps' code give another OUT. In MLflow, experiment `paper`, the table is a run and each row a
+run under it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from paper_arms import ARMS
+from paper_rows import LAST_STEP, Row, make_row, stages_of
+from paper_scores import rows_to_score
+from paper_stages import digest
+from paper_table import RESAMPLES, draw, write_table
+from provenance import REPOSITORY, provenance, replace_block
+
+from components.core.config import Config, load_config
+from components.core.dataset import PreparedData
+from components.core.paths import atomic_output
+from pipeline import PACKAGED
+from pipeline.versions import data_version
+
+Rows = dict[str, dict[int, Row]]
+
+
+def main(given: list[str] | None = None) -> None:
+    options = _parser().parse_args(given)
+    if not options.table:
+        run(options)
+    text = table(options.out)
+    print(text)
+    (options.out / "table.md").write_text(text + "\n")
+    if options.write:
+        replace_block("paper", text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="GroupLens' folder or zip of MovieLens-1M, or the "
+        "window of it as interactions.parquet and items.parquet; without it, the official download",
+    )
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        choices=ARMS,
+        default=list(ARMS),
+        metavar="ARM",
+        help=f"in the order in which to do them, of: {', '.join(ARMS)}; all, if not given",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=REPOSITORY / "runs" / "paper",
+        metavar="FOLDER",
+        help="where steps, rows and the table are kept; default: runs/paper",
+    )
+    parser.add_argument(
+        "--config",
+        default="movielens-1m",
+        metavar="FILE",
+        help=f"YAML file, or a packaged one: {', '.join(PACKAGED)}; default: movielens-1m",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        action="extend",
+        dest="overrides",
+        metavar="FIELD=VALUE",
+        help="override settings of all arms, as in tune.max_labels=8000",
+    )
+    parser.add_argument("--table", action="store_true", help="print the table of OUT's rows and run nothing")
+    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the rows that are missing, seed by seed."""
+    config = load_config(
+        PACKAGED.get(options.config, options.config), [*_data_settings(options.data), *options.overrides]
+    )
+    request = {"config": config.model_dump(mode="json"), "data_version": data_version(config.data)}
+    options.out.mkdir(parents=True, exist_ok=True)
+    with atomic_output(options.out / "request.json") as file:
+        file.write_text(json.dumps(request, indent=1))
+    mlflow.set_experiment("paper")
+    with _tracked({"sella.table": digest(request)}, options.config) as parent:
+        for seed in options.seeds:
+            for arm in options.arms:
+                one_row(arm, seed, config, request["data_version"], options.out, parent.info.run_id)
+        mlflow.log_text(table(options.out), "table.md")
+
+
+def _data_settings(folder: Path | None) -> list[str]:
+    if folder is None:
+        return []
+    window = {name: folder / f"{name}.parquet" for name in ("interactions", "items")}
+    if all(path.exists() for path in window.values()):
+        return [f"data.{name}={path}" for name, path in window.items()]
+    return [f"data.source={folder}"]
+
+
+def one_row(name: str, seed: int, config: Config, version: str, out: Path, parent: str) -> None:
+    """Append the arm's row to `out/rows.jsonl`, unless it is there."""
+    arm = ARMS[name]
+    stages = stages_of(arm, config, version, out, seed)
+    key = stages.key(LAST_STEP[arm.kind])
+    if seed in read_rows(out).get(name, {}):
+        return
+    row = make_row(arm, stages, config, seed)
+    with _tracked({"sella.row": f"{name} {seed} {key}"}, f"{name}, seed {seed}", parent):
+        mlflow.log_params({"arm": name, "seed": seed, **{f"fuse.{field}": value for field, value in arm.fuse}})
+        mlflow.log_metrics(_flat(row))
+    with (out / "rows.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(f"{name}, seed {seed}: test AUC {row['test']['auc']:.4f}, UAUC {row['test']['uauc']:.4f}", flush=True)
+
+
+def _tracked(tags: dict[str, str], name: str, parent: str | None = None) -> Any:
+    """The MLflow run with these tags, found or made, as a context."""
+    (tag, value), *_ = tags.items()
+    found = mlflow.search_runs(filter_string=f"tags.`{tag}` = '{value}'", output_format="list")
+    if found:
+        return mlflow.start_run(run_id=found[0].info.run_id, nested=parent is not None)
+    return mlflow.start_run(run_name=name, tags=tags, nested=parent is not None, parent_run_id=parent)
+
+
+def _flat(row: Row) -> dict[str, float]:
+    """The row's numbers under MLflow's names."""
+    groups = {"test": row["test"], "valid": row["valid"], **row["slices"]}
+    flat = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
+    flat["seconds"] = sum(step["seconds"] for step in row["costs"].values())
+    flat["peak_rss_mb"] = max(step["peak_rss_mb"] for step in row["costs"].values())
+    return {name: float(value) for name, value in flat.items() if value is not None}
+
+
+def read_rows(out: Path) -> Rows:
+    """The rows made with the settings of the last run, by arm and seed."""
+    request = json.loads((out / "request.json").read_text())
+    config, path = Config.model_validate(request["config"]), out / "rows.jsonl"
+    rows: Rows = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        row = json.loads(line)
+        arm = ARMS[row["arm"]]
+        stages = stages_of(arm, config, request["data_version"], out, row["seed"])
+        if stages.key(LAST_STEP[arm.kind]) == row["key"]:
+            rows.setdefault(row["arm"], {})[row["seed"]] = row
+    return rows
+
+
+def table(out: Path) -> str:
+    """The table of what there is, and where it came from."""
+    rows = read_rows(out)
+    if not rows:
+        return "No row has been finished with these settings."
+    request = json.loads((out / "request.json").read_text())
+    config = Config.model_validate(request["config"])
+    some, of_arm = next(iter(rows.items()))
+    data = PreparedData(
+        stages_of(ARMS[some], config, request["data_version"], out, next(iter(of_arm))).folder("prepare-data")
+    )
+    test = rows_to_score(config, data)
+    text = write_table(rows, draw(rows, test, out / "stages"), f"sella-{config.collab.feeds}")
+    return "\n\n".join([text, _notes(rows, config)])
+
+
+def _notes(rows: Rows, config: Config) -> str:
+    costs = [step for of_arm in rows.values() for row in of_arm.values() for step in row["costs"].values()]
+    commits = sorted({step["commit"] for step in costs})
+    seeds = sorted({seed for of_arm in rows.values() for seed in of_arm})
+    return (
+        "AUC and UAUC on test: mean over seeds (standard deviation where there are several). 95 %: bootstrap over "
+        f"users, {RESAMPLES:,} resamples, the mean over seeds on each. Differences are paired: the same users, the "
+        "seeds that both arms have; p is two-sided, Holm-corrected over the lines of its column. Valid: what settings "
+        f"and epochs were chosen by; LLM arms on the rows of {config.tune.valid_users} users drawn, others on all. "
+        "Minutes: all steps the arm needs, those it shares with others and the scoring of test included; GB: the most "
+        "that one of them held.\n\n"
+        f"`python benchmarks/paper.py`: {provenance(config.backbone.name, seeds)} Steps run at {', '.join(commits)}."
+    )
+
+
+if __name__ == "__main__":
+    main()

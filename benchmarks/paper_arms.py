@@ -1,0 +1,77 @@
+"""The arms of the papers' table: which steps an arm needs, and with which settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from components.core.config import Config
+from components.train_collab.step import MODELS
+
+Kind = Literal["collab", "text_only", "late_fusion", "fused"]
+
+MODEL_NAMES = {"mf": "MF", "lightgcn": "LightGCN"}
+_PAPERS_FORM = {"residual": False}
+# Stage 3's switches, by arm. The ablations are of the paper's form: the residual would cover up what they lose.
+_FUSED: dict[str, tuple[str, dict[str, bool]]] = {
+    "collm": ("CoLLM-style", _PAPERS_FORM | {"aligned": False, "warm_start": False, "warm_token": False}),
+    "no-alignment": ("SeLLa-Rec, no alignment", _PAPERS_FORM | {"aligned": False, "warm_start": False}),
+    "no-warm-start": ("SeLLa-Rec, no warm start", _PAPERS_FORM | {"warm_start": False}),
+    "no-warm-token": ("SeLLa-Rec, no `<Warm_ID>`", _PAPERS_FORM | {"warm_token": False}),
+    "sella-paper": ("SeLLa-Rec, the paper's form", _PAPERS_FORM),
+    "sella": ("**SeLLa-Rec**, with the residual", {}),
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A line of the table.
+
+    Attributes:
+        name: on the command line and in the results.
+        label: in the table.
+        kind: what scores.
+        model: the collaborative model that scores or lies beneath; none for the text-only LLM.
+        fuse: what differs from the configuration's section fuse.
+    """
+
+    name: str
+    label: str
+    kind: Kind
+    model: str | None = None
+    fuse: tuple[tuple[str, bool], ...] = ()
+
+    def configure(self, config: Config, seed: int) -> Config:
+        """The configuration of this arm's steps."""
+        changed: dict[str, object] = {"seed": seed, "fuse": config.fuse.model_copy(update=dict(self.fuse))}
+        if self.model:
+            changed["collab"] = config.collab.model_copy(update={"feeds": self.model})
+        return config.model_copy(update=changed)
+
+
+def _arms() -> list[Arm]:
+    arms = [Arm(model, MODEL_NAMES[model], "collab", model) for model in MODELS]
+    arms.append(Arm("text-only", "text-only LLM", "text_only"))
+    arms += [
+        Arm(f"late-fusion-{m}", f"late fusion with {MODEL_NAMES[m]} (yardstick)", "late_fusion", m) for m in MODELS
+    ]
+    for name, (label, switches) in _FUSED.items():
+        for model in MODELS:
+            fuse = tuple(switches.items())
+            arms.append(Arm(f"{name}-{model}", f"{label}, {MODEL_NAMES[model]} beneath", "fused", model, fuse))
+    return arms
+
+
+ARMS = {arm.name: arm for arm in _arms()}
+
+# AUC and UAUC on MovieLens-1M as the papers, or other papers quoting them, give them; protocols differ in detail.
+PUBLISHED = [
+    ("MF", ".6482", ".6361", "CoLLM paper"),
+    ("TALLRec (text-only), Vicuna-7B", ".7097", ".6818", "CoLLM paper"),
+    ("CoLLM-MF, Vicuna-7B", ".7295", ".6875", "CoLLM paper"),
+    ("CoLLM-MF, Qwen2-1.5B", ".7354", ".6950", "CoLLM paper, revision"),
+    ("BinLLM, Vicuna-7B", ".7425", ".6956", "BinLLM paper"),
+    ("CoLLM, Qwen2-7B", ".7357", ".7179", "SeLLa-Rec paper, second hand"),
+    ("SeLLa-Rec, Qwen2-7B", ".7606", ".7464", "SeLLa-Rec paper, second hand"),
+    ("SAILRec, 7B", ".7571", "", "arXiv 2606.04514, second hand"),
+]

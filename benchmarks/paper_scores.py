@@ -1,0 +1,87 @@
+"""What each kind of arm says about the test rows: `test.parquet` (logit, in the rows' order) and `valid.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from components.core.adapter import load_adapter
+from components.core.bundle import build_prompts, load_bundle
+from components.core.collab import CollabTables
+from components.core.config import Config
+from components.core.dataset import PreparedData, Split
+from components.core.late_fusion import VALID_LOGITS, fit_late_fusion, load_valid_logits
+from components.core.metrics import evaluate_slice
+from components.core.packing import Packer
+from components.core.paths import atomic_output
+from components.core.rows import evaluation_rows
+from components.core.scorer import YesNoScorer, score_split
+from components.core.tracking import Tracker
+
+
+def score_collab(config: Config, dataset: Path, collab: Path, output: Path) -> None:
+    """The collaborative model `collab.feeds` alone; valid: all its rows."""
+    test = rows_to_score(config, PreparedData(dataset))
+    of_model = json.loads((collab / "metrics.json").read_text())[config.collab.feeds]
+    valid = {name: of_model[f"valid_{name}"] for name in ("auc", "uauc")}
+    _write(output, _tables(config, collab).score_split(test), valid)
+
+
+def score_text(config: Config, dataset: Path, adapter: Path, output: Path, tracker: Tracker) -> None:
+    """The tuned LLM without stage 3; valid: the users that tune-llm drew."""
+    data = PreparedData(dataset)
+    llm, tokenizer, _ = load_adapter(adapter / "adapter", config.backbone.device)
+    prompts = build_prompts(tokenizer, config, data.items)
+    scorer = YesNoScorer(llm, prompts.yes_id, prompts.no_id)
+    show = partial(tracker.progress, note="scoring test")
+    logits = score_split(scorer, Packer(prompts), rows_to_score(config, data), config.evaluate.tokens_per_batch, show)
+    _write(output, logits, json.loads((adapter / "metrics.json").read_text()))
+
+
+def score_late(config: Config, dataset: Path, at: Mapping[str, Path], output: Path) -> None:
+    """Late fusion of both, its weights fitted on the valid rows of the users that tune-llm drew."""
+    valid, text_only = load_valid_logits(at["tune-llm"] / VALID_LOGITS, PreparedData(dataset), config.evaluate)
+    collab = _tables(config, at["train-collab"]).score_split(valid)
+    fusion = fit_late_fusion(valid.label, text_only, collab)
+    on_valid = evaluate_slice(valid.user, valid.label, fusion.score(text_only, collab))
+    _write(output, fusion.score(read_logits(at["score-text"]), read_logits(at["score-collab"])), on_valid)
+
+
+def score_fused(config: Config, dataset: Path, bundle: Path, output: Path, tracker: Tracker) -> None:
+    """The bundle of stage 3; valid: the users that fuse drew."""
+    test = rows_to_score(config, PreparedData(dataset))
+    show = partial(tracker.progress, note="scoring test")
+    logits = load_bundle(bundle, config.backbone.device).score(test, "sella", show)
+    _write(output, logits, json.loads((bundle / "metrics.json").read_text())["trained"])
+
+
+def rows_to_score(config: Config, data: PreparedData) -> Split:
+    """The rows every arm is scored on."""
+    return evaluation_rows(data.test, config.evaluate)
+
+
+def read_logits(scored: Path) -> np.ndarray:
+    """Logits of the test rows, float32 [n]."""
+    return pl.read_parquet(scored / "test.parquet")["logit"].to_numpy()
+
+
+def read_valid(scored: Path) -> dict[str, Any]:
+    """auc and uauc on valid."""
+    return json.loads((scored / "valid.json").read_text())
+
+
+def _tables(config: Config, collab: Path) -> CollabTables:
+    return CollabTables.load(collab / config.collab.feeds / "tables")
+
+
+def _write(output: Path, logits: np.ndarray, valid: Mapping[str, Any]) -> None:
+    with atomic_output(output) as folder:
+        folder.mkdir()
+        pl.DataFrame({"logit": logits.astype(np.float32)}).write_parquet(folder / "test.parquet")
+        (folder / "valid.json").write_text(json.dumps({name: valid[name] for name in ("auc", "uauc")}))

@@ -1,0 +1,177 @@
+"""The papers' table over tiny data: its figures, what is done again and what is not, and its statistics by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paper
+import paper_stages
+import polars as pl
+import pytest
+import yaml
+from paper_arms import ARMS
+from paper_rows import slice_masks, stages_of
+from paper_table import holm, two_sided
+from sklearn.metrics import roc_auc_score
+
+from components.core.config import Config
+from components.core.dataset import Split
+
+pytestmark = pytest.mark.xdist_group("mlflow")
+ASKED = ["lightgcn", "text-only", "late-fusion-lightgcn", "sella-lightgcn"]
+
+
+@pytest.fixture(scope="module")
+def command(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The benchmark's options for seconds of work, MLflow in a store of its own."""
+    folder = tmp_path_factory.mktemp("paper")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        fewer = ["tune.max_labels=80", "fuse.max_labels=80", "collab.lightgcn.max_epochs=3", "align.max_epochs=2"]
+        yield ["--config", "tiny.yaml", "--seeds", "0", "--out", str(folder / "out"), "--set", *fewer]
+
+
+@pytest.fixture(scope="module")
+def out(command: list[str]) -> Path:
+    """OUT after a first run of four arms."""
+    paper.main([*command, "--arms", *ASKED])
+    return Path(command[command.index("--out") + 1])
+
+
+@pytest.fixture
+def steps_done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Steps that are done from here on."""
+    done: list[str] = []
+    really = paper_stages._run
+
+    def watched(step: str, *given: Any) -> None:
+        done.append(step)
+        really(step, *given)
+
+    monkeypatch.setattr(paper_stages, "_run", watched)
+    return done
+
+
+def rows_of(out: Path) -> dict[str, dict[str, Any]]:
+    return {row["arm"]: row for row in map(json.loads, (out / "rows.jsonl").read_text().splitlines())}
+
+
+def test_every_row_holds_the_auc_of_the_scores_that_were_kept(out: Path) -> None:
+    rows = rows_of(out)
+    assert list(rows) == ASKED
+    (data,) = (out / "stages").glob("prepare-data-*/output")
+    label = pl.read_parquet(data / "test.parquet")["label"].to_numpy()
+    scores = {}
+    for arm, row in rows.items():
+        (folder,) = (out / "stages").glob(f"*-{row['key']}")
+        scores[arm] = pl.read_parquet(folder / "output" / "test.parquet")["logit"].to_numpy()
+        assert row["test"]["auc"] == pytest.approx(roc_auc_score(label, scores[arm]))
+        slices = row["slices"]
+        for of in ("users", "items"):
+            assert sum(part["rows"] for name, part in slices.items() if name.startswith(of)) == len(label)
+    # late fusion is linear in the two that it is made of
+    parts = np.stack([scores["lightgcn"], scores["text-only"], np.ones(len(label))], axis=1)
+    assert np.linalg.lstsq(parts, scores["late-fusion-lightgcn"])[1] == pytest.approx(0, abs=1e-4)
+    assert not np.allclose(scores["sella-lightgcn"], scores["late-fusion-lightgcn"])
+
+
+def test_the_table_has_all_arms_and_says_which_were_not_run(out: Path, command: list[str], capsys: Any) -> None:
+    paper.main(["--table", "--out", str(out)])
+    lines = capsys.readouterr().out.splitlines()
+    for name, arm in ARMS.items():
+        line = next(line for line in lines if line.startswith(f"| {arm.label} |"))
+        if name in ASKED:
+            assert f"{rows_of(out)[name]['test']['uauc']:.4f}" in line
+        else:
+            assert "not run" in line
+    assert any(line.startswith("| *SeLLa-Rec, Qwen2-7B*") and ".7606" in line for line in lines)
+
+
+def test_what_is_finished_is_not_done_again(out: Path, command: list[str], steps_done: list[str]) -> None:
+    before = (out / "rows.jsonl").read_text()
+    paper.main([*command, "--arms", *ASKED])
+    assert (steps_done, (out / "rows.jsonl").read_text()) == ([], before)
+
+
+def test_mlflow_has_a_run_for_the_table_and_one_below_it_for_each_row(out: Path, command: list[str]) -> None:
+    import mlflow
+
+    paper.main([*command, "--arms", *ASKED])
+    runs = mlflow.search_runs(experiment_names=["paper"], output_format="list")
+    (table,) = (run for run in runs if "sella.table" in run.data.tags)
+    rows = {run.data.params["arm"]: run for run in runs if run.data.tags.get("mlflow.parentRunId") == table.info.run_id}
+    assert (set(rows), len(runs)) == (set(ASKED), 1 + len(ASKED))
+    assert rows["text-only"].data.metrics["test/auc"] == pytest.approx(rows_of(out)["text-only"]["test"]["auc"])
+
+
+def test_another_arm_shares_the_steps_that_it_can(out: Path, command: list[str], steps_done: list[str]) -> None:
+    paper.main([*command, "--arms", "collm-lightgcn"])
+    assert steps_done == ["fuse", "score-fused"]
+    bundles = [json.loads(path.read_text())["fuse"] for path in out.glob("stages/fuse-*/output/config.json")]
+    switches = [[fuse[name] for name in ("aligned", "warm_start", "warm_token", "residual")] for fuse in bundles]
+    assert sorted(switches) == [[False] * 4, [True] * 4]
+
+
+def test_rows_of_other_settings_are_left_out(out: Path, command: list[str], capsys: Any) -> None:
+    request = (out / "request.json").read_text()
+    paper.main([*command, "tune.learning_rate=1e-4", "--arms", "lightgcn"])
+    shown = capsys.readouterr().out
+    assert "| text-only LLM | not run |" in shown
+    assert "| LightGCN | 0 |" in shown
+    (out / "request.json").write_text(request)
+
+
+def test_a_step_is_known_by_what_it_reads(tiny_config: Config, tmp_path: Path) -> None:
+    def keys(arm: str, config: Config = tiny_config, seed: int = 0) -> dict[str, str]:
+        stages = stages_of(ARMS[arm], config, "data", tmp_path, seed)
+        return {step: stages.key(step) for step in paper_stages.needed("score-fused")}
+
+    def same(a: dict[str, str], b: dict[str, str]) -> set[str]:
+        return {step for step in a if a[step] == b[step]}
+
+    shared = {"prepare-data", "train-collab", "tune-llm", "distill-items"}
+    base = keys("sella-lightgcn")
+    assert same(base, keys("sella-mf")) == shared
+    assert same(base, keys("collm-lightgcn")) == shared | {"align-collab"}
+    assert same(base, keys("sella-lightgcn", seed=1)) == {"prepare-data"}
+    faster = tiny_config.model_copy(update={"tune": tiny_config.tune.model_copy(update={"learning_rate": 1.0})})
+    assert same(base, keys("sella-lightgcn", faster)) == {"prepare-data", "train-collab"}
+    shorter = tiny_config.model_copy(
+        update={"evaluate": tiny_config.evaluate.model_copy(update={"tokens_per_batch": 64})}
+    )
+    assert keys("sella-lightgcn", shorter) == base
+
+
+def split_of(user: list[int], item: list[int], warm: list[bool]) -> Split:
+    n = len(user)
+    zeros = np.zeros(n)
+    return Split(np.array(user), np.array(item), zeros, zeros, np.zeros((n, 1)), np.array(warm))
+
+
+def test_slices_by_hand() -> None:
+    train = split_of([1, 2, 2, 3, 3, 3], [1, 1, 1, 1, 1, 1], [True] * 6)
+    test = split_of([1, 2, 3, 4], [1, 1, 1, 2], [True, True, True, False])
+    found = {name: np.flatnonzero(mask).tolist() for name, mask in slice_masks(train, test).items()}
+    assert found == {
+        "warm": [0, 1, 2],
+        "cold": [3],
+        "users with no train rows": [3],
+        "users with 1 to 1 train rows": [0],
+        "users with 2 to 2 train rows": [1],
+        "users with 3 to 3 train rows": [2],
+        "items with no train rows": [3],
+        "items with 1 to 6 train rows": [0, 1, 2],
+    }
+
+
+def test_p_values_by_hand() -> None:
+    # 3 of 99 resamples at or below zero: 2 * 4 / 100
+    assert two_sided(np.array([-1.0] * 2 + [0.0] + [1.0] * 96)) == pytest.approx(0.08)
+    assert two_sided(np.array([-1.0, 1.0])) == 1.0
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
