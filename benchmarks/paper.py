@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> None:
     """Make the rows that are missing, seed by seed."""
     config = load_config(
-        PACKAGED.get(options.config, options.config), [*_data_settings(options.data), *options.overrides]
+        PACKAGED.get(options.config, options.config), [*data_settings(options.data), *options.overrides]
     )
     request = {"config": config.model_dump(mode="json"), "data_version": data_version(config.data)}
     options.out.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
         mlflow.log_text(table(options.out), "table.md")
 
 
-def _data_settings(folder: Path | None) -> list[str]:
+def data_settings(folder: Path | None) -> list[str]:
     if folder is None:
         return []
     window = {name: folder / f"{name}.parquet" for name in ("interactions", "items")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from components.core.config import Config
 from components.train_collab.step import MODELS
@@ -13,7 +13,7 @@ Kind = Literal["collab", "text_only", "late_fusion", "fused"]
 MODEL_NAMES = {"mf": "MF", "lightgcn": "LightGCN"}
 _PAPERS_FORM = {"residual": False}
 # Stage 3's switches, by arm. The ablations are of the paper's form: the residual would cover up what they lose.
-_FUSED: dict[str, tuple[str, dict[str, bool]]] = {
+_FUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "collm": ("CoLLM-style", _PAPERS_FORM | {"aligned": False, "warm_start": False, "warm_token": False}),
     "no-alignment": ("SeLLa-Rec, no alignment", _PAPERS_FORM | {"aligned": False, "warm_start": False}),
     "no-warm-start": ("SeLLa-Rec, no warm start", _PAPERS_FORM | {"warm_start": False}),
@@ -39,11 +39,11 @@ class Arm:
     label: str
     kind: Kind
     model: str | None = None
-    fuse: tuple[tuple[str, bool], ...] = ()
+    fuse: tuple[tuple[str, Any], ...] = ()
 
     def configure(self, config: Config, seed: int) -> Config:
         """The configuration of this arm's steps."""
-        changed: dict[str, object] = {"seed": seed, "fuse": config.fuse.model_copy(update=dict(self.fuse))}
+        changed: dict[str, Any] = {"seed": seed, "fuse": config.fuse.model_copy(update=dict(self.fuse))}
         if self.model:
             changed["collab"] = config.collab.model_copy(update={"feeds": self.model})
         return config.model_copy(update=changed)

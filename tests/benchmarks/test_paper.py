@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import paper
 import paper_stages
 import polars as pl
 import pytest
-import yaml
 from paper_arms import ARMS
 from paper_rows import slice_masks, stages_of
 from paper_table import holm, two_sided
@@ -26,36 +24,10 @@ ASKED = ["lightgcn", "text-only", "late-fusion-lightgcn", "sella-lightgcn"]
 
 
 @pytest.fixture(scope="module")
-def command(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """The benchmark's options for seconds of work, MLflow in a store of its own."""
-    folder = tmp_path_factory.mktemp("paper")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        fewer = ["tune.max_labels=80", "fuse.max_labels=80", "collab.lightgcn.max_epochs=3", "align.max_epochs=2"]
-        yield ["--config", "tiny.yaml", "--seeds", "0", "--out", str(folder / "out"), "--set", *fewer]
-
-
-@pytest.fixture(scope="module")
 def out(command: list[str]) -> Path:
     """OUT after a first run of four arms."""
     paper.main([*command, "--arms", *ASKED])
     return Path(command[command.index("--out") + 1])
-
-
-@pytest.fixture
-def steps_done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Steps that are done from here on."""
-    done: list[str] = []
-    really = paper_stages._run
-
-    def watched(step: str, *given: Any) -> None:
-        done.append(step)
-        really(step, *given)
-
-    monkeypatch.setattr(paper_stages, "_run", watched)
-    return done
 
 
 def rows_of(out: Path) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,21 @@
+"""The search of the LLM arms' settings: the same trials for each arm, none of them lost."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("optuna", reason="needs the extra `benchmarks`")
+pytestmark = pytest.mark.xdist_group("mlflow")
+
+
+def test_a_search_gives_each_arm_its_trials_and_keeps_them(command: list[str], steps_done: list[str]) -> None:
+    import tune_llm_arms
+
+    asked = [*command[:2], "--arms", "text-only", "collm-lightgcn", "--trials", "2", "--labels", "40"]
+    asked += ["--out", "search", *command[command.index("--set") :]]
+    tune_llm_arms.main(asked)
+    assert steps_done.count("tune-llm") == 3  # two trials, and the one that stage 3 builds on
+    assert steps_done.count("fuse") == 2
+    steps_done.clear()
+    tune_llm_arms.main(asked)
+    assert steps_done == []
