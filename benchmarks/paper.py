@@ -26,9 +26,10 @@ from paper_stages import digest
 from paper_table import RESAMPLES, draw, write_table
 from provenance import REPOSITORY, provenance, replace_block
 
-from components.core.config import Config, load_config
+from components.core.config import Config, ConfigError, load_config
 from components.core.dataset import PreparedData
 from components.core.paths import atomic_output
+from components.prepare_data.errors import DataError
 from pipeline import PACKAGED
 from pipeline.versions import data_version
 
@@ -36,10 +37,14 @@ Rows = dict[str, dict[int, Row]]
 
 
 def main(given: list[str] | None = None) -> None:
-    options = _parser().parse_args(given)
-    if not options.table:
-        run(options)
-    text = table(options.out)
+    parser = _parser()
+    options = parser.parse_args(given)
+    try:
+        if not options.table:
+            run(options)
+        text = table(options.out)
+    except (ConfigError, DataError) as error:
+        parser.error(str(error))
     print(text)
     (options.out / "table.md").write_text(text + "\n")
     if options.write:
@@ -151,15 +156,27 @@ def _flat(row: Row) -> dict[str, float]:
     return {name: float(value) for name, value in flat.items() if value is not None}
 
 
+def read_request(out: Path) -> tuple[Config, str]:
+    """Configuration and state of the data of the last run.
+
+    Raises:
+        ConfigError: nothing was run there.
+    """
+    path = out / "request.json"
+    if not path.exists():
+        raise ConfigError(f"{path} is missing: nothing was run in {out}; give the --out of a run, or leave --table out")
+    request = json.loads(path.read_text())
+    return Config.model_validate(request["config"]), request["data_version"]
+
+
 def read_rows(out: Path) -> Rows:
     """The rows made with the settings of the last run, by arm and seed."""
-    request = json.loads((out / "request.json").read_text())
-    config, path = Config.model_validate(request["config"]), out / "rows.jsonl"
+    (config, version), path = read_request(out), out / "rows.jsonl"
     rows: Rows = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         row = json.loads(line)
         arm = ARMS[row["arm"]]
-        stages = stages_of(arm, config, request["data_version"], out, row["seed"])
+        stages = stages_of(arm, config, version, out, row["seed"])
         if stages.key(LAST_STEP[arm.kind]) == row["key"]:
             rows.setdefault(row["arm"], {})[row["seed"]] = row
     return rows
@@ -167,18 +184,19 @@ def read_rows(out: Path) -> Rows:
 
 def table(out: Path) -> str:
     """The table of what there is, and where it came from."""
-    rows = read_rows(out)
+    (config, version), rows = read_request(out), read_rows(out)
     if not rows:
-        return "No row has been finished with these settings."
-    request = json.loads((out / "request.json").read_text())
-    config = Config.model_validate(request["config"])
+        return "\n\n".join(["No row has been finished with these settings.", _unfinished(out)])
     some, of_arm = next(iter(rows.items()))
-    data = PreparedData(
-        stages_of(ARMS[some], config, request["data_version"], out, next(iter(of_arm))).folder("prepare-data")
-    )
-    test = rows_to_score(config, data)
+    stages = stages_of(ARMS[some], config, version, out, next(iter(of_arm)))
+    test = rows_to_score(config, PreparedData(stages.folder("prepare-data")))
     text = write_table(rows, draw(rows, test, out / "stages"), f"sella-{config.collab.feeds}")
-    return "\n\n".join([text, _notes(rows, config)])
+    return "\n\n".join([text, _unfinished(out), _notes(rows, config)])
+
+
+def _unfinished(out: Path) -> str:
+    begun = sorted(path.stem.rpartition("-")[0] for path in out.glob("stages/*.unfinished"))
+    return f"Begun and not finished: {', '.join(begun) or 'nothing'}."
 
 
 def _notes(rows: Rows, config: Config) -> str:

@@ -99,6 +99,38 @@ def test_rows_of_other_settings_are_left_out(out: Path, command: list[str], caps
     (out / "request.json").write_text(request)
 
 
+def test_a_killed_training_is_said_to_be_unfinished_and_goes_on(
+    out: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    slower = [*command, "fuse.rows_per_step=1", "fuse.save_every=5", "--arms", "no-warm-token-lightgcn"]
+    steps: list[float] = []
+
+    def killed_at_12(self: paper_stages.Progress, done: float, total: float, note: str = "") -> None:
+        if note == "training":
+            steps.append(done)
+            if done == 12:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(paper_stages.Progress, "progress", killed_at_12)
+    with pytest.raises(KeyboardInterrupt):
+        paper.main(slower)
+    paper.main(["--table", "--out", str(out)])
+    assert "Begun and not finished: fuse." in capsys.readouterr().out
+    before = len(steps)
+    monkeypatch.setattr(
+        paper_stages.Progress, "progress", lambda self, done, total, note="": note == "training" and steps.append(done)
+    )
+    paper.main(slower)
+    assert steps[before] == 11
+    assert "Begun and not finished: nothing." in capsys.readouterr().out
+
+
+def test_a_table_of_nothing_is_an_error_that_says_so(tmp_path: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        paper.main(["--table", "--out", str(tmp_path)])
+    assert "nothing was run" in capsys.readouterr().err
+
+
 def test_a_step_is_known_by_what_it_reads(tiny_config: Config, tmp_path: Path) -> None:
     def keys(arm: str, config: Config = tiny_config, seed: int = 0) -> dict[str, str]:
         stages = stages_of(ARMS[arm], config, "data", tmp_path, seed)
