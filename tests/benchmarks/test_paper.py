@@ -16,8 +16,10 @@ from paper_rows import slice_masks, stages_of
 from paper_table import holm, two_sided
 from sklearn.metrics import roc_auc_score
 
+from components.core.bundle import load_bundle
 from components.core.config import Config
-from components.core.dataset import Split
+from components.core.dataset import PreparedData, Split
+from components.core.rows import evaluation_rows
 
 pytestmark = pytest.mark.xdist_group("mlflow")
 ASKED = ["lightgcn", "text-only", "late-fusion-lightgcn", "sella-lightgcn"]
@@ -50,6 +52,12 @@ def test_every_row_holds_the_auc_of_the_scores_that_were_kept(out: Path) -> None
     # late fusion is linear in the two that it is made of
     parts = np.stack([scores["lightgcn"], scores["text-only"], np.ones(len(label))], axis=1)
     assert np.linalg.lstsq(parts, scores["late-fusion-lightgcn"])[1] == pytest.approx(0, abs=1e-4)
+    # as evaluate scores them: both from the bundle
+    (bundle,) = (out / "stages").glob("fuse-*/output")
+    model = load_bundle(bundle)
+    test = evaluation_rows(PreparedData(data).test, model.config.evaluate)
+    for arm, name in (("text_only", "text-only"), ("sella", "sella-lightgcn")):
+        assert scores[name] == pytest.approx(model.score(test, arm), abs=1e-5)
     assert not np.allclose(scores["sella-lightgcn"], scores["late-fusion-lightgcn"])
 
 
