@@ -21,7 +21,8 @@ from components.core.metrics import evaluate_slice
 from components.core.packing import Packer
 from components.core.paths import atomic_output
 from components.core.rows import evaluation_rows
-from components.core.scorer import YesNoScorer, score_split
+from components.core.scorer import YesNoScorer
+from components.core.scoring import score_split
 from components.core.tracking import Tracker
 
 

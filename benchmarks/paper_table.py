@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,15 +45,12 @@ def write_table(rows: Rows, draws: Draws, reference: str) -> str:
 
 
 def arms_table(rows: Rows, draws: Draws) -> list[str]:
-    """Every arm, run or not, and what papers report."""
+    """Every arm that was run, what papers report, and which arms were not run."""
     lines = [
         "| arm | seeds | AUC | 95 % | UAUC | 95 % | valid AUC / UAUC | minutes | GB |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, arm in ARMS.items():
-        if name not in rows:
-            lines.append(f"| {arm.label} | not run | | | | | | | |")
-            continue
+    for name in _in_order(rows):
         of_arm = rows[name]
         cells = [" ".join(map(str, sorted(of_arm)))]
         for metric in METRICS:
@@ -63,9 +60,14 @@ def arms_table(rows: Rows, draws: Draws) -> list[str]:
         steps = [list(row["costs"].values()) for row in of_arm.values()]
         cells.append(f"{np.mean([sum(step['seconds'] for step in costs) for costs in steps]) / 60:.1f}")
         cells.append(f"{max(step['peak_rss_mb'] for costs in steps for step in costs) / 1024:.1f}")
-        lines.append(f"| {arm.label} | {' | '.join(cells)} |")
+        lines.append(f"| {ARMS[name].label} | {' | '.join(cells)} |")
     lines += [f"| *{name}* | *{source}* | {auc} | | {uauc} | | | | |" for name, auc, uauc, source in PUBLISHED]
-    return lines
+    missing = [arm.label for name, arm in ARMS.items() if name not in rows]
+    return [*lines, "", f"Not run: {'; '.join(missing) or 'nothing'}."]
+
+
+def _in_order(names: Collection[str]) -> list[str]:
+    return [name for name in ARMS if name in names]
 
 
 def differences_table(rows: Rows, draws: Draws, reference: str) -> list[str]:
@@ -74,7 +76,7 @@ def differences_table(rows: Rows, draws: Draws, reference: str) -> list[str]:
         f"| {ARMS[reference].label}, minus | AUC (95 %) | p | UAUC (95 %) | p |",
         "|---|---:|---:|---:|---:|",
     ]
-    others = [name for name in ARMS if name in rows and name != reference and set(rows[name]) & set(rows[reference])]
+    others = [name for name in _in_order(rows) if name != reference and set(rows[name]) & set(rows[reference])]
     cells: dict[str, list[str]] = {name: [] for name in others}
     for metric in METRICS:
         points, drawn = {}, {}
@@ -114,7 +116,7 @@ def slices_table(rows: Rows, of: str) -> list[str]:
     names += [name for name in some if name.startswith(of)]
     heads = [f"{name}<br>{some[name]['rows']:,} rows, {some[name]['users']} users" for name in names]
     lines = [f"| AUC / UAUC | {' | '.join(heads)} |", "|---|" + "---:|" * len(names)]
-    for arm in (arm for arm in ARMS if arm in rows):
+    for arm in _in_order(rows):
         slices = [row["slices"] for row in rows[arm].values()]
         cells = [" / ".join(_number([s[name][metric] for s in slices]) for metric in METRICS) for name in names]
         lines.append(f"| {ARMS[arm].label} | {' | '.join(cells)} |")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import paper_stages
@@ -13,7 +13,9 @@ from components.core.config import Config
 
 
 @pytest.fixture(scope="module")
-def command(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+def command(
+    tiny_config: Config, fresh_store: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[str]]:
     """The benchmark's options for seconds of work, MLflow in a store of its own."""
     folder = tmp_path_factory.mktemp("paper")
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_config.model_dump(mode="json")))
@@ -22,7 +24,7 @@ def command(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> It
         # MLflow remembers both for the rest of the process, beside the environment
         patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
         patch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("MLFLOW_TRACKING_URI", fresh_store())
         patch.setenv("MLFLOW_EXPERIMENT_ID", "set by the benchmark, and so put back by the patch")
         patch.delenv("MLFLOW_EXPERIMENT_ID")
         fewer = ["tune.max_labels=80", "fuse.max_labels=80", "collab.lightgcn.max_epochs=3", "align.max_epochs=2"]
