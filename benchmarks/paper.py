@@ -101,7 +101,11 @@ def run(options: argparse.Namespace) -> None:
     config = load_config(
         PACKAGED.get(options.config, options.config), [*data_settings(options.data), *options.overrides]
     )
-    request = {"config": config.model_dump(mode="json"), "data_version": data_version(config.data)}
+    request = {
+        "config": config.model_dump(mode="json"),
+        "data_version": data_version(config.data),
+        "asked": [options.config, *options.overrides],
+    }
     options.out.mkdir(parents=True, exist_ok=True)
     with atomic_output(options.out / "request.json") as file:
         file.write_text(json.dumps(request, indent=1))
@@ -109,7 +113,7 @@ def run(options: argparse.Namespace) -> None:
     with _tracked({"sella.table": digest(request)}, options.config) as parent:
         for seed in options.seeds:
             for arm in options.arms:
-                one_row(arm, seed, config, request["data_version"], options.out, parent.info.run_id)
+                one_row(arm, seed, options.out, parent.info.run_id)
         mlflow.log_text(table(options.out), "table.md")
 
 
@@ -122,9 +126,9 @@ def data_settings(folder: Path | None) -> list[str]:
     return [f"data.source={folder}"]
 
 
-def one_row(name: str, seed: int, config: Config, version: str, out: Path, parent: str) -> None:
+def one_row(name: str, seed: int, out: Path, parent: str) -> None:
     """Append the arm's row to `out/rows.jsonl`, unless it is there."""
-    arm = ARMS[name]
+    arm, (config, version, _) = ARMS[name], read_request(out)
     stages = stages_of(arm, config, version, out, seed)
     key = stages.key(LAST_STEP[arm.kind])
     if seed in read_rows(out).get(name, {}):
@@ -156,8 +160,8 @@ def _flat(row: Row) -> dict[str, float]:
     return {name: float(value) for name, value in flat.items() if value is not None}
 
 
-def read_request(out: Path) -> tuple[Config, str]:
-    """Configuration and state of the data of the last run.
+def read_request(out: Path) -> tuple[Config, str, list[str]]:
+    """Of the last run: configuration, state of the data, and what was asked for: the configuration's name, overrides.
 
     Raises:
         ConfigError: nothing was run there.
@@ -166,12 +170,12 @@ def read_request(out: Path) -> tuple[Config, str]:
     if not path.exists():
         raise ConfigError(f"{path} is missing: nothing was run in {out}; give the --out of a run, or leave --table out")
     request = json.loads(path.read_text())
-    return Config.model_validate(request["config"]), request["data_version"]
+    return Config.model_validate(request["config"]), request["data_version"], request["asked"]
 
 
 def read_rows(out: Path) -> Rows:
     """The rows made with the settings of the last run, by arm and seed."""
-    (config, version), path = read_request(out), out / "rows.jsonl"
+    (config, version, _), path = read_request(out), out / "rows.jsonl"
     rows: Rows = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         row = json.loads(line)
@@ -184,14 +188,14 @@ def read_rows(out: Path) -> Rows:
 
 def table(out: Path) -> str:
     """The table of what there is, and where it came from."""
-    (config, version), rows = read_request(out), read_rows(out)
+    (config, version, asked), rows = read_request(out), read_rows(out)
     if not rows:
         return "\n\n".join(["No row has been finished with these settings.", _unfinished(out)])
     some, of_arm = next(iter(rows.items()))
     stages = stages_of(ARMS[some], config, version, out, next(iter(of_arm)))
     test = rows_to_score(config, PreparedData(stages.folder("prepare-data")))
     text = write_table(rows, draw(rows, test, out / "stages"), f"sella-{config.collab.feeds}")
-    return "\n\n".join([text, _unfinished(out), _notes(rows, config)])
+    return "\n\n".join([text, _unfinished(out), _notes(rows, config, asked)])
 
 
 def _unfinished(out: Path) -> str:
@@ -199,18 +203,20 @@ def _unfinished(out: Path) -> str:
     return f"Begun and not finished: {', '.join(begun) or 'nothing'}."
 
 
-def _notes(rows: Rows, config: Config) -> str:
+def _notes(rows: Rows, config: Config, asked: list[str]) -> str:
     costs = [step for of_arm in rows.values() for row in of_arm.values() for step in row["costs"].values()]
     commits = sorted({step["commit"] for step in costs})
     seeds = sorted({seed for of_arm in rows.values() for seed in of_arm})
+    command = f"python benchmarks/paper.py --config {' --set '.join(asked)}"
     return (
         "AUC and UAUC on test: mean over seeds (standard deviation where there are several). 95 %: bootstrap over "
         f"users, {RESAMPLES:,} resamples, the mean over seeds on each. Differences are paired: the same users, the "
         "seeds that both arms have; p is two-sided, Holm-corrected over the lines of its column. Valid: what settings "
-        f"and epochs were chosen by; LLM arms on the rows of {config.tune.valid_users} users drawn, others on all. "
-        "Minutes: all steps the arm needs, those it shares with others and the scoring of test included; GB: the most "
-        "that one of them held.\n\n"
-        f"`python benchmarks/paper.py`: {provenance(config.backbone.name, seeds)} Steps run at {', '.join(commits)}."
+        "and epochs were chosen by; collaborative models on all rows, the others on those of "
+        f"{config.tune.valid_users} users drawn, arms with special tokens {config.fuse.valid_users}. Minutes: all "
+        "steps the arm needs, those it shares with others and the scoring of test included; GB: the most that one of "
+        "them held.\n\n"
+        f"`{command}`: {provenance(config.backbone.name, seeds)} Steps run at {', '.join(commits)}."
     )
 
 
