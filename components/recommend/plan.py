@@ -12,7 +12,7 @@ from components.core.paths import atomic_output
 
 @dataclass(frozen=True)
 class Plan:
-    """What a batch is made from; on one kind of machine the same plan gives the same bytes.
+    """What a batch is made from; on one kind of machine, with as many threads, the same plan gives the same bytes.
 
     Attributes:
         model: the registered version, for people; empty for a bundle that came as a folder.
