@@ -187,9 +187,9 @@ answer = model.predict(pd.DataFrame([{"user_id": "1", "candidates": ["1", "2", "
 print(json.dumps({"items": answer["item_ids"], "scores": answer["scores"]}))
 """
     answer = _beside_mlflow(code, volumes={"/cache": run.volume("cache")})
-    assert sorted(answer["items"]) == ["1", "2", "3"]
+    assert answer["items"] == ["1", "2", "3"]
+    assert len(answer["scores"]) == 3
     assert all(0 < score < 1 for score in answer["scores"])
-    assert answer["scores"] == sorted(answer["scores"], reverse=True)
 
 
 def test_steps_are_not_root_and_cannot_write_to_their_image(run: Work):
