@@ -210,7 +210,13 @@ def _stream(client: TrainerClient, name: str, seen: int, follow: bool = True) ->
 
 
 def _tell_events(client: TrainerClient, name: str, told: set[str]) -> None:
-    for event in client.get_job_events(name):
+    try:
+        events = client.get_job_events(name)
+    except (RuntimeError, TimeoutError) as error:
+        # whether the job is gone or the API away, the next look at the job tells
+        log.warning("no events: %s", error)
+        return
+    for event in events:
         line = f"{event.involved_object_kind} {event.involved_object_name}: {event.reason}: {event.message}"
         if line not in told:
             log.info(line)
