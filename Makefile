@@ -14,7 +14,7 @@ run: $(VENV)/installed ## Train and compare SeLLa-Rec on the packaged ratings an
 	$(BIN)/sella run
 
 test: $(VENV)/installed-dev ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev ## Check style and types
 	$(BIN)/ruff check .

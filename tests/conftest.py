@@ -24,12 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="store the losses of tests/golden as the right ones")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests over the tiny tuned LLM share one process: each that has one of them trains it, and what builds on it."""
-    for item in items:
-        if {"tuned", "genre_data"} <= set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("tuned"))
+    """The file that takes longest first: begun last, it would keep one core busy while the other idles."""
+    items.sort(key=lambda item: item.path.name != "test_local.py")
 
 
 _CHATML = (

@@ -21,7 +21,6 @@ from components.core.config import Config
 from components.core.dataset import PreparedData, Split
 from components.core.rows import evaluation_rows
 
-pytestmark = pytest.mark.xdist_group("paper")
 ASKED = ["lightgcn", "text-only", "late-fusion-lightgcn", "sella-lightgcn"]
 
 

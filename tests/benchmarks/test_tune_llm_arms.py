@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("optuna", reason="needs the extra `benchmarks`")
-pytestmark = pytest.mark.xdist_group("paper")
 
 
 def test_a_search_gives_each_arm_its_trials_and_keeps_them(command: list[str], steps_done: list[str]) -> None:

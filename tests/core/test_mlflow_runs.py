@@ -15,8 +15,6 @@ from components.core.mlflow_runs import TrackingError, close_pipeline_run, close
 from components.core.progress import ProgressFile, read_progress
 from components.core.tracking import StepTracker, Tracker
 
-pytestmark = pytest.mark.xdist_group("mlflow")
-
 
 @pytest.fixture(scope="module")
 def store(fresh_store: Callable[[], str]) -> str:

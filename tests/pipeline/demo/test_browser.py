@@ -33,10 +33,9 @@ _FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
-pytestmark = [
-    pytest.mark.skipif(not (_BROWSER and _DRIVER) and "CI" not in os.environ, reason="needs chromium and chromedriver"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.skipif(
+    not (_BROWSER and _DRIVER) and "CI" not in os.environ, reason="needs chromium and chromedriver"
+)
 
 
 @pytest.fixture(scope="module")
