@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core.champion import find_champion, replace_champion
+from components.core.checkpoints import content_digest
 from components.core.config import Config
 from components.core.mlflow_runs import RUN_TAG
 from components.core.registry import CHALLENGER, Version
-from components.core.step import STEPS_FILE
 from components.core.tracking import Tracker
 from components.promote.gate import Decision, decide
 from components.promote.register import register
@@ -98,7 +97,7 @@ def _challenger(client: MlflowClient, name: str, bundle: Path, evaluation: Path)
     versions = client.search_model_versions(f"name = '{name}'")
     mine = [str(v.version) for v in versions if v.tags.get(RUN_TAG) == os.environ.get("KFP_RUN_ID")]
     version = mine[0] if mine else register(client, name, bundle, evaluation)
-    client.set_model_version_tag(name, version, BUNDLE_TAG, digest_of(bundle))
+    client.set_model_version_tag(name, version, BUNDLE_TAG, content_digest(bundle))
     client.set_registered_model_alias(name, CHALLENGER, version)
     return version
 
@@ -114,17 +113,6 @@ def judge(config: Config, bundle: Path, evaluation: Path, champion_scores: Path,
     tolerance = config.promote.tolerance if has_champion else config.promote.first_tolerance
     window = read_window(bundle, evaluation, champion_scores)
     return decide(window, config.promote, tolerance, config.evaluate.bootstrap_samples, config.seed)
-
-
-def digest_of(bundle: Path) -> str:
-    """Hash of all that the bundle holds, the times of its steps aside: equal for equal models."""
-    digest = hashlib.sha256()
-    for file in sorted(path for path in bundle.rglob("*") if path.is_file() and path.name != STEPS_FILE):
-        digest.update(f"{file.relative_to(bundle).as_posix()}\0{file.stat().st_size}\0".encode())
-        with file.open("rb") as content:
-            while block := content.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _stale(base: Version | None, now: Version | None) -> str:
