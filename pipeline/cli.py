@@ -202,9 +202,7 @@ def recommend(
 def demo(
     bundle: BundleFolder = _LATEST_BUNDLE,
     port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 8000,
-    retrieve: Annotated[
-        int, typer.Option(min=1, help="How many candidates all arms rank; more take longer.")
-    ] = 50,
+    retrieve: Annotated[int, typer.Option(min=1, help="How many candidates all arms rank; more take longer.")] = 50,
 ) -> None:
     """A web page, on this machine only: what the crowd, the text-only LLM and SeLLa-Rec recommend, side by side."""
     with _clean_errors():

@@ -22,7 +22,7 @@ from components.score_champion.component import score_champion
 from components.train_collab.component import train_collab
 from components.tune_llm.component import tune_llm
 from pipeline import PIPELINES
-from pipeline.kubernetes import LLM_ENVIRONMENT, Cluster, pipeline_config
+from pipeline.kubernetes import CHECKPOINT_STORE_SECRET, LLM_ENVIRONMENT, Cluster, pipeline_config, with_object_store
 
 NAME = PIPELINES["train"]
 
@@ -76,6 +76,7 @@ def build_pipeline(
         cluster = Cluster(image, accelerator_type, llm_cpu, llm_memory, node_selector, tolerations)
 
         def training(task: dsl.PipelineTask) -> dsl.PipelineTask:
+            with_object_store(task, CHECKPOINT_STORE_SECRET)
             return retried(cluster.llm(task, accelerators, llm_environment))
 
         def scoring(task: dsl.PipelineTask) -> dsl.PipelineTask:

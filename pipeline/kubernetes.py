@@ -18,6 +18,7 @@ MODEL_CACHE_CLAIM = "sella-rec-models"
 CHECKPOINTS_CLAIM = "sella-rec-checkpoints"
 HUGGING_FACE_SECRET = "sella-rec-huggingface"  # key: HF_TOKEN
 OBJECT_STORE_SECRET = "sella-rec-object-store"  # keys: AWS_ACCESS_KEY_ID and so on, see below
+CHECKPOINT_STORE_SECRET = "sella-rec-checkpoint-store"  # the same keys, for launch.checkpoint_uri
 MLFLOW_SECRET = "kfp-mlflow-credentials"  # keys: as SERVER_VARIABLES
 
 _CACHE, _CHECKPOINTS = "/cache", "/checkpoints"
@@ -101,9 +102,9 @@ class Cluster:
         return task
 
 
-def with_object_store(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Give a step the credentials of the team's data and recommendations; no other has them."""
-    kubernetes.use_secret_as_env(task, OBJECT_STORE_SECRET, {key: key for key in _OBJECT_STORE_KEYS}, optional=True)
+def with_object_store(task: dsl.PipelineTask, secret: str = OBJECT_STORE_SECRET) -> dsl.PipelineTask:
+    """Give a step a store's credentials, by default those of the team's data and recommendations; no other has them."""
+    kubernetes.use_secret_as_env(task, secret, {key: key for key in _OBJECT_STORE_KEYS}, optional=True)
     return task
 
 

@@ -185,6 +185,11 @@ class LaunchConfig(Section):
         False,
         description="Divide the frozen layers over the processes (FSDP), where one device cannot hold the LLM; slower",
     )
+    checkpoint_uri: str | None = Field(
+        None,
+        description="fsspec URI of a folder, s3://bucket/checkpoints for one, for copies of checkpoints: a new attempt "
+        "goes on even where the volume is lost; none: the volume alone",
+    )
     train_job: TrainJobConfig = TrainJobConfig()
 
 

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
+from components.core.checkpoint_store import STATE, CheckpointStore, step_of
 from components.core.config import LLMTrainingConfig
 from components.core.dataset import Split
 from components.core.packing import (
@@ -48,7 +49,15 @@ class _PackedTrainer(Trainer):
     """Saves and restores only what is trained: a checkpoint of a frozen 7B backbone would be all backbone.
 
     A checkpoint is written under `.unfinished/` and then moved, so that one that was cut off never counts.
+
+    Args:
+        store: receives copies.
+        **of_trainer: see `Trainer`.
     """
+
+    def __init__(self, store: CheckpointStore | None, **of_trainer: Any):
+        super().__init__(**of_trainer)
+        self._store = store
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
@@ -61,6 +70,8 @@ class _PackedTrainer(Trainer):
             shutil.rmtree(final, ignore_errors=True)
             written.replace(final)
             rotate_checkpoints(str(final.parent), _CHECKPOINTS_KEPT)
+            if self._store is not None:
+                self._store.keep(final, _CHECKPOINTS_KEPT)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
@@ -107,13 +118,18 @@ def train(
     checkpoints: Path,
     tracker: Tracker,
     seed: int,
+    store: CheckpointStore | None = None,
 ) -> Curves:
     """Train what in `scorer` requires gradients on a split's rows, in place; go on from `checkpoints` if it holds any.
+
+    Args:
+        store: has copies of `checkpoints`; a later one is fetched from it.
 
     Returns:
         The loss curve: mean binary cross-entropy of the labels of the logged steps, in nats.
 
     Raises:
+        CheckpointStoreError: the store cannot be used.
         PreemptedError: SIGTERM came; a checkpoint holds what was trained until then.
         ValueError: `checkpoints` is of another configuration.
     """
@@ -121,6 +137,7 @@ def train(
     rows = _in_order(packer.pack(split, groups), config.rows_per_step, seed)
     curves: Curves = {}
     trainer = _PackedTrainer(
+        store,
         model=scorer,
         args=_arguments(config, checkpoints, seed, scorer.device),
         train_dataset=rows,
@@ -133,6 +150,9 @@ def train(
     scorer.train()
     if trainer.args.should_save:
         shutil.rmtree(checkpoints / _UNFINISHED, ignore_errors=True)
+        if store is not None:
+            here = last_complete_checkpoint(checkpoints)
+            store.fetch(checkpoints, after=step_of(here) if here else -1)
     # on a network file system one process may see a checkpoint later than another
     resume_from = agreed(last_complete_checkpoint(checkpoints))
     if resume_from:
@@ -204,10 +224,10 @@ def _arguments(config: LLMTrainingConfig, checkpoints: Path, seed: int, device: 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint whose last file, the Trainer's state, can be read: a lost disk may take what was moved."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    found = sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True)
     for checkpoint in found:
         try:
-            json.loads((checkpoint / "trainer_state.json").read_text())
+            json.loads((checkpoint / STATE).read_text())
         except (OSError, json.JSONDecodeError):
             log.warning("%s is incomplete and passed over", checkpoint)
             continue

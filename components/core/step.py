@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core import mlflow_runs
+from components.core.checkpoint_store import store_of
 from components.core.checkpoints import checkpoint_folder
 from components.core.config import BackboneConfig, Config
 from components.core.progress import ProgressFile, read_progress
@@ -60,15 +61,22 @@ class Step:
 
     @property
     def checkpoints(self) -> Path:
-        """A folder for this very work: same step, configuration, code and inputs; removed once it has succeeded."""
+        """A folder for this very work: same step, configuration, code and inputs; removed once it has succeeded.
+
+        Copies on `launch.checkpoint_uri`, under the same name, go with it.
+        """
         if self._checkpoints is None:
             root = os.environ.get("SELLA_CHECKPOINTS")
             if root is None:
-                log.warning("SELLA_CHECKPOINTS is not set: a killed attempt of %s starts again from nothing", self.name)
-                self._checkpoints = Path(tempfile.mkdtemp(prefix="sella-checkpoints-"))
-            else:
-                key = (self.name, self.config.to_json(), self.code_version)
-                self._checkpoints = checkpoint_folder(Path(root), key, self.inputs)
+                if self.config.launch.checkpoint_uri is None:
+                    log.warning(
+                        "neither SELLA_CHECKPOINTS nor launch.checkpoint_uri is set: a killed attempt of %s starts "
+                        "again from nothing",
+                        self.name,
+                    )
+                root = tempfile.mkdtemp(prefix="sella-checkpoints-")
+            key = (self.name, self.config.to_json(), self.code_version)
+            self._checkpoints = checkpoint_folder(Path(root), key, self.inputs)
         return self._checkpoints
 
     def log_data(self, folder: Path) -> None:
@@ -176,6 +184,9 @@ def _succeed(step: Step, seconds: float, progress: ProgressFile | None) -> None:
         (step._output / STEPS_FILE).write_text(json.dumps(step.before | {step.name: own}, indent=2))
     if step._checkpoints is not None:
         shutil.rmtree(step._checkpoints, ignore_errors=True)
+        store = store_of(step.config.launch, step._checkpoints)
+        if store is not None:
+            store.clear()
     if step.run is not None:
         step.run.client.log_metric(step.run.run_id, "seconds", seconds)
         step.run.client.log_metric(step.run.run_id, "peak_rss_mb", own["peak_rss_mb"])

@@ -15,6 +15,7 @@ from transformers import set_seed
 
 from components.core.adapter import load_adapter
 from components.core.bundle import build_prompts, save_bundle
+from components.core.checkpoint_store import store_of
 from components.core.collab import CollabTables
 from components.core.config import Config
 from components.core.dataset import PreparedData, Split
@@ -55,7 +56,8 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
         config: sections fuse, prompt, evaluate, align (width of the projection), collab (which model feeds).
         inputs: what the steps before wrote.
         output: the bundle, with `metrics.json` (valid, text-only / step 0 / trained) and `curves.json`.
-        checkpoints: folder that outlives a killed attempt; training goes on from it.
+        checkpoints: folder that outlives a killed attempt; training goes on from it, or from its copy in
+            `launch.checkpoint_uri`.
         tracker: receives loss, valid metrics, progress.
     """
     set_seed(config.seed)
@@ -81,7 +83,8 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
 
     metrics = {"text_only": evaluate_slice(shown.user, shown.label, text_logits[sampled])}
     metrics["step_0"] = valid_metrics("before training")
-    curves = train(scorer, packer, data.train, config.fuse, checkpoints, tracker, config.seed)
+    store = store_of(config.launch, checkpoints)
+    curves = train(scorer, packer, data.train, config.fuse, checkpoints, tracker, config.seed, store)
     metrics["trained"] = valid_metrics("after training")
     for stage, values in metrics.items():
         tracker.metrics({f"valid_{stage}_{name}": values[name] for name in ("auc", "uauc")})

@@ -10,6 +10,7 @@ from transformers import set_seed
 
 from components.core.adapter import add_adapter, save_adapter
 from components.core.backbone import load_backbone
+from components.core.checkpoint_store import store_of
 from components.core.config import Config
 from components.core.dataset import PreparedData
 from components.core.late_fusion import VALID_LOGITS, save_valid_logits
@@ -38,7 +39,8 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
         dataset: prepare-data's folder.
         output: `adapter/` (peft, with `backbone.json`), `valid_logits.parquet` (for late fusion), `metrics.json`,
             `curves.json`.
-        checkpoints: folder that outlives a killed attempt; training goes on from it.
+        checkpoints: folder that outlives a killed attempt; training goes on from it, or from its copy in
+            `launch.checkpoint_uri`.
         tracker: receives loss, valid metrics, progress.
     """
     set_seed(config.seed)
@@ -49,7 +51,8 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
     if config.tune.gradient_checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False})
     scorer, packer = YesNoScorer(llm, prompts.yes_id, prompts.no_id), Packer(prompts)
-    curves = train(scorer, packer, data.train, config.tune, checkpoints, tracker, config.seed)
+    store = store_of(config.launch, checkpoints)
+    curves = train(scorer, packer, data.train, config.tune, checkpoints, tracker, config.seed, store)
 
     valid = evaluation_rows(data.valid, config.evaluate)
     rows = sample_users(valid, config.tune.valid_users, config.seed)

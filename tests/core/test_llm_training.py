@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from components.core.adapter import add_adapter
 from components.core.backbone import load_backbone
+from components.core.checkpoint_store import CheckpointStore
 from components.core.config import FuseConfig, TuneConfig
 from components.core.llm_training import last_complete_checkpoint, train, trainable_state
 from components.core.packing import Packer
@@ -129,6 +130,17 @@ def test_a_training_cut_off_goes_on_and_ends_the_same(make_scorer, prompts, plan
     train(again, packer, planted, TUNE, tmp_path / "cut", watch, seed=0)
     assert watch.steps == []
     assert_same_state(trainable_state(again), trainable_state(resumed))
+
+
+def test_a_training_whose_disk_is_lost_goes_on_from_the_store(make_scorer, prompts, planted, tmp_path):
+    packer, undisturbed, store = Packer(prompts), make_scorer(), CheckpointStore((tmp_path / "bucket").as_uri())
+    train(undisturbed, packer, planted, TUNE, tmp_path / "undisturbed", Tracker(), seed=0)
+    with pytest.raises(CutOffError):
+        train(make_scorer(), packer, planted, TUNE, tmp_path / "lost", Watch(stop_after=10), 0, store)
+    resumed, watch = make_scorer(seed=1), Watch()
+    train(resumed, packer, planted, TUNE, tmp_path / "new", watch, 0, store)
+    assert watch.steps[0] == 9
+    assert_same_state(trainable_state(resumed), trainable_state(undisturbed), within=1e-6)
 
 
 def test_sigterm_keeps_the_step_that_it_met(make_scorer, prompts, planted, tmp_path):

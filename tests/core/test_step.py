@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from components.core.config import BackboneConfig, Config
+from components.core.config import BackboneConfig, Config, LaunchConfig
 from components.core.progress import read_progress
 from components.core.step import STEPS_FILE, running, stay_offline_if_local
 
@@ -106,13 +106,26 @@ def test_checkpoints_outlive_a_failure_and_go_with_success(tmp_path, monkeypatch
     assert not kept.exists()
 
 
+def test_copies_of_checkpoints_go_with_success_too(tmp_path):
+    config = Config.from_json(CONFIG).model_copy(
+        update={"launch": LaunchConfig(checkpoint_uri=(tmp_path / "bucket").as_uri())}
+    )
+    with running("tune-llm", config.to_json(), "v1", {}, str(tmp_path / "adapter")) as step:
+        # the disk may be another machine's the next time, the name has to be the same
+        copies = tmp_path / "bucket" / step.checkpoints.name
+        (copies / "checkpoint-5").mkdir(parents=True)
+        step.output.mkdir()
+    assert step.checkpoints.name.startswith("tune-llm-")
+    assert not copies.exists()
+
+
 def test_without_a_place_for_checkpoints_the_log_says_so(tmp_path, caplog):
     with running("tune-llm", CONFIG, "v1", {}, str(tmp_path / "adapter")) as step:
         # running() sets up logging anew
         logging.getLogger().addHandler(caplog.handler)
         assert step.checkpoints.is_dir()
         step.output.mkdir()
-    assert "SELLA_CHECKPOINTS is not set" in caplog.text
+    assert "neither SELLA_CHECKPOINTS nor launch.checkpoint_uri is set" in caplog.text
 
 
 @pytest.mark.parametrize(("name", "offline"), [("embedded:smollm2-135m-instruct", True), ("Qwen/Qwen2-7B", False)])

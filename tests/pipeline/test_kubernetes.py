@@ -12,6 +12,7 @@ import yaml
 from components.core.mlflow_runs import SERVER_VARIABLES
 from pipeline import STEPS
 from pipeline.kubernetes import (
+    CHECKPOINT_STORE_SECRET,
     CHECKPOINTS_CLAIM,
     HUGGING_FACE_SECRET,
     MLFLOW_SECRET,
@@ -119,6 +120,7 @@ def test_credentials_come_from_secrets_that_may_be_missing_and_go_only_where_the
         assert given["kfp-mlflow-credentials"]["SELLA_MLFLOW_TRACKING_URI"] == "MLFLOW_TRACKING_URI"
         assert ("sella-rec-huggingface" in given) == (step in LLM_STEPS | {"prepare-data"})
         assert ("sella-rec-object-store" in given) == (step == "prepare-data")
+        assert ("sella-rec-checkpoint-store" in given) == (step in TRAINING_STEPS)
     assert secrets(pods["tune-llm"])["sella-rec-huggingface"] == {"HF_TOKEN": "HF_TOKEN"}
     assert "AWS_SECRET_ACCESS_KEY" in secrets(pods["prepare-data"])["sella-rec-object-store"]
 
@@ -179,11 +181,12 @@ def test_the_manifests_make_what_the_steps_name():
     overlay = folder / "overlays" / "external"
     made = yaml.safe_load((overlay / "kustomization.yaml").read_text())["secretGenerator"]
     secrets = {secret["name"]: overlay / secret["envs"][0] for secret in made if secret["namespace"] == "kubeflow"}
-    assert set(secrets) == {HUGGING_FACE_SECRET, OBJECT_STORE_SECRET, MLFLOW_SECRET}
+    assert set(secrets) == {HUGGING_FACE_SECRET, OBJECT_STORE_SECRET, CHECKPOINT_STORE_SECRET, MLFLOW_SECRET}
     keys = {
         name: set(re.findall(r"(?m)^(\w+)=", file.with_suffix(".env.example").read_text()))
         for name, file in secrets.items()
     }
     assert keys[MLFLOW_SECRET] == set(SERVER_VARIABLES)
     assert keys[HUGGING_FACE_SECRET] == {"HF_TOKEN"}
-    assert keys[OBJECT_STORE_SECRET] >= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    for secret in (OBJECT_STORE_SECRET, CHECKPOINT_STORE_SECRET):
+        assert keys[secret] >= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}

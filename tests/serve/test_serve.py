@@ -33,7 +33,19 @@ class Blocked:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Blocked())
+import time
+from pathlib import Path
 from components.serve.__main__ import main
+from components.serve.model import BoundedModel
+
+class Held(BoundedModel):
+    def predict(self, data, params=None):
+        while Path("hold").exists():
+            Path("asked").touch()
+            time.sleep(0.01)
+        return super().predict(data, params)
+
+sys.modules[BoundedModel.__module__].BoundedModel = Held
 main()
 """
 _SECONDS = 120
@@ -138,17 +150,19 @@ def test_a_broken_champion_is_refused_and_the_old_one_goes_on(server, registry):
 
 def test_sigterm_finishes_the_request_in_flight(server):
     answers: list[requests.Response] = []
+    hold = server.folder / "hold"
+    hold.touch()
 
     def client() -> None:
         answers.append(requests.post(f"{server.url}/invocations", json=_MANY, timeout=_SECONDS))
 
     thread = threading.Thread(target=client)
     thread.start()
-    # it takes seconds, and begins at once
-    time.sleep(0.5)
+    until((server.folder / "asked").exists, server.process, server.log)
     server.process.send_signal(signal.SIGTERM)
     assert requests.get(f"{server.url}/ping", timeout=_SECONDS).status_code == 503
     assert not answers
+    hold.unlink()
     thread.join()
     assert answers[0].status_code == 200
     assert len(answers[0].json()["predictions"]) == 20
