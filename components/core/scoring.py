@@ -25,6 +25,7 @@ from components.core.packing import (
     Progress,
     block_attention_mask,
     group_by_history,
+    padded,
     positions,
     token_batches,
 )
@@ -89,7 +90,8 @@ def _packed(
     """Rows of the split and their logits, by batch."""
     # longest first: whoever runs out of memory does so at once, and the time left is not underestimated
     for packed in reversed(token_batches(packer.pack(split, groups), tokens)):
-        batch: dict[str, Any] = dict(packer.batch(split, packed))
+        length = padded(max(row.length for row in packed))
+        batch: dict[str, Any] = dict(packer.batch(split, packed, length))
         index = batch.pop("index").numpy()
         del batch["labels"]
         yield index, scorer(**{name: tensor.to(scorer.device) for name, tensor in batch.items()})
@@ -154,7 +156,7 @@ def _score_batch(scorer: YesNoScorer, split: Split, batch: Sequence[_Group]) -> 
     people = {name: tensor.to(device) for name, tensor in people.items()}
     lengths = torch.tensor([len(group.prefix) for group in batch], device=device)
     prefixes = _grids([[group.prefix] for group in batch], [0] * len(batch), [[0]] * len(batch), device)
-    own = torch.arange(int(lengths.max()), device=device)
+    own = torch.arange(prefixes["segment"].shape[1], device=device)
     scorer.hidden_states(prefixes | people, (own <= own[:, None])[None, None], cache)
 
     rows = [row for group in batch for row in group.rows]
@@ -177,13 +179,13 @@ def _score_batch(scorer: YesNoScorer, split: Split, batch: Sequence[_Group]) -> 
 def _grids(
     rows: Sequence[Sequence[Piece]], starts: Sequence[int], items: Sequence[Sequence[int]], device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """Rows of pieces, padded to the longest, as `PackedBatch` has them; a row's pieces are its segments from 1 on.
+    """Rows of pieces, `padded`, as `PackedBatch` has them; a row's pieces are its segments from 1 on.
 
     Args:
         starts: position that every piece of a row starts from.
         items: of the pieces.
     """
-    size = max(sum(map(len, row)) for row in rows)
+    size = padded(max(sum(map(len, row)) for row in rows))
     grids = {name: np.zeros((len(rows), size), dtype=np.int64) for name in ("input_ids", "position_ids", "soft")}
     grids |= {"soft_item": np.zeros_like(grids["soft"]), "segment": np.full_like(grids["soft"], PADDING)}
     for r, row in enumerate(rows):

@@ -147,6 +147,16 @@ def test_scoring_is_without_dropout_and_reports_progress(lively_llm, prompts, sp
     assert seen[-1][0] == len(split)
 
 
+def test_the_llm_meets_few_lengths(lively_llm, prompts, random_split):
+    # every new one costs a server memory that it does not get back
+    scorer, lengths = YesNoScorer(lively_llm, prompts.yes_id, prompts.no_id), []
+    lively_llm.get_input_embeddings().register_forward_hook(lambda *call: lengths.append(call[2].shape[1]))
+    for seed in range(8):
+        score_split(scorer, Packer(prompts), random_split(users=1, rows=5, seed=seed), 2048)
+    assert len(lengths) >= 8
+    assert not [length for length in lengths if length % 16]
+
+
 def test_no_rows_no_scores(lively_llm, prompts, split):
     empty = split.take(np.zeros(0, dtype=np.int64))
     scorer = YesNoScorer(lively_llm, prompts.yes_id, prompts.no_id)
