@@ -3,7 +3,8 @@
     make images && python benchmarks/containers.py
 
 A start is measured as the pipeline does it: kfp's executor runs a component that only prints; once as a process of this
-Python, once in a container of the image. Needs podman. `--check` fails where an image is above its limit.
+Python, once in a container of the image. Needs podman; where its usual runtime does not work, set CONTAINERS_CONF, as
+`.ci/images` does. `--check` fails where an image is above its limit.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ def seconds_until_printed(command: list[str], environment: dict[str, str]) -> fl
 
 
 def podman(*arguments: str) -> str:
-    return subprocess.run(["podman", *arguments], capture_output=True, text=True, check=True).stdout
+    # its errors go to the terminal
+    return subprocess.run(["podman", *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def check(sizes: dict[str, float]) -> None:

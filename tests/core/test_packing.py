@@ -16,8 +16,8 @@ from components.core.packing import (
     fill_up,
     group_by_history,
     group_by_user,
-    sample_labels,
     padded,
+    sample_labels,
     token_batches,
     training_order,
 )
