@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from components.core.bundle import check_bundle
-from components.core.config import Config, RecommendConfig
+from components.core.config import Config
+from components.core.operation_config import RecommendConfig
 from components.core.supervision import die_with_the_runner
 from components.core.tracking import Tracker
 from components.recommend.champion import make_plan

@@ -22,7 +22,14 @@ from components.score_champion.component import score_champion
 from components.train_collab.component import train_collab
 from components.tune_llm.component import tune_llm
 from pipeline import PIPELINES
-from pipeline.kubernetes import CHECKPOINT_STORE_SECRET, LLM_ENVIRONMENT, Cluster, pipeline_config, with_object_store
+from pipeline.kubernetes import (
+    CHECKPOINT_STORE_SECRET,
+    LLM_ENVIRONMENT,
+    Cluster,
+    pipeline_config,
+    with_object_store,
+    with_retries,
+)
 
 NAME = PIPELINES["train"]
 
@@ -39,7 +46,7 @@ def build_pipeline(
     """
 
     def retried(task: dsl.PipelineTask) -> dsl.PipelineTask:
-        return task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration="600s")
+        return with_retries(task, retries, backoff)
 
     @dsl.pipeline(name=NAME, display_name="SeLLa-Rec", pipeline_config=pipeline_config())
     def sella_rec(

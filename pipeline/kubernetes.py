@@ -102,6 +102,11 @@ class Cluster:
         return task
 
 
+def with_retries(task: dsl.PipelineTask, retries: int, backoff: str) -> dsl.PipelineTask:
+    """Try a step again, the pause doubled each time, for at most ten minutes."""
+    return task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration="600s")
+
+
 def with_object_store(task: dsl.PipelineTask, secret: str = OBJECT_STORE_SECRET) -> dsl.PipelineTask:
     """Give a step a store's credentials, by default those of the team's data and recommendations; no other has them."""
     kubernetes.use_secret_as_env(task, secret, {key: key for key in _OBJECT_STORE_KEYS}, optional=True)

@@ -10,7 +10,7 @@ from kfp import dsl
 from components.finish.component import finish
 from components.recommend.component import load_champion, recommend, summarize
 from pipeline import PIPELINES
-from pipeline.kubernetes import LLM_ENVIRONMENT, Cluster, pipeline_config, with_object_store
+from pipeline.kubernetes import LLM_ENVIRONMENT, Cluster, pipeline_config, with_object_store, with_retries
 
 NAME = PIPELINES["recommend"]
 
@@ -64,8 +64,7 @@ def build_pipeline(
 
         def uncached(task: dsl.PipelineTask) -> dsl.PipelineTask:
             # registry and output folder are not among the inputs, so an earlier result says nothing
-            task.set_caching_options(False)
-            return task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration="600s")
+            return with_retries(task.set_caching_options(False), retries, backoff)
 
         with dsl.ExitHandler(cluster.light(finish()).set_caching_options(False), name="steps"):
             champion = load_champion(

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from components.check_drift.measures import MEASURES, SHARES, Counts, Window, bin_labels, count, frequent_words, psi
-from components.core.config import RetrainConfig
+from components.core.operation_config import RetrainConfig
 from components.core.reference import Reference, iso
 
 # Earlier windows that the new one is compared with: more are surer, but of older times.

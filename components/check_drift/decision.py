@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from components.check_drift.comparison import Comparison, Measured
-from components.core.config import RetrainConfig
+from components.core.operation_config import RetrainConfig
 
 NAMES = {
     "like_rate": "share of likes",

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from components.check_drift.comparison import Comparison, Measured
 from components.check_drift.decision import NAMES, Champion, Decision
 from components.check_drift.measures import DISTRIBUTIONS, OTHER_WORDS, SHARES
-from components.core.config import RetrainConfig
+from components.core.operation_config import RetrainConfig
 from components.core.paths import atomic_output
 from components.core.reference import Reference, iso
 

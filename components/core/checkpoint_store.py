@@ -10,7 +10,7 @@ from pathlib import Path
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from components.core.config import LaunchConfig
+from components.core.operation_config import LaunchConfig
 from components.core.paths import atomic_output
 
 STATE = "trainer_state.json"

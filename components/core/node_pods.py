@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.config import TrainJobConfig
+from components.core.operation_config import TrainJobConfig
 
 WORKER = ("python", "-m", "torch.distributed.run", "-m", "components.core.worker")
 RUN_LABEL = "sella-rec/run"

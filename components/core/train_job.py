@@ -25,9 +25,9 @@ from kubeflow.trainer.types.types import TrainJob
 from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
-from components.core.config import TrainJobConfig
 from components.core.launch import DistributedTrainingError, Work, describe
 from components.core.node_pods import RUN_LABEL, train_job
+from components.core.operation_config import TrainJobConfig
 from components.core.paths import atomic_output
 from components.core.preemption import PreemptedError
 from components.core.step import Step

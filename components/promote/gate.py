@@ -16,8 +16,8 @@ import numpy as np
 
 from components.core.bootstrap import Interval, Metric, bootstrap
 from components.core.calibration import calibration_error
-from components.core.config import PromoteConfig
 from components.core.metrics import evaluate_slice
+from components.core.operation_config import PromoteConfig
 from components.promote.window import Window
 
 _CHALLENGER = "challenger"

@@ -46,8 +46,15 @@ def build_app(ranker: Ranker, name: str, retrieve: int) -> FastAPI:
         retrieve: how many candidates the collaborative model chooses; all three arms rank these.
     """
     app = FastAPI(title="SeLLa-Rec", docs_url=None, redoc_url=None, openapi_url=None)
+    _protect(app)
+    _add_page(app)
+    _add_catalogue(app, ranker, name, retrieve)
+    _add_recommendations(app, ranker, retrieve)
+    return app
+
+
+def _protect(app: FastAPI) -> None:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS)
-    busy = threading.Lock()
 
     @app.middleware("http")
     async def with_policy(request: Request, call_next: Any) -> Response:
@@ -57,10 +64,8 @@ def build_app(ranker: Ranker, name: str, retrieve: int) -> FastAPI:
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
-    @app.exception_handler(RequestError)
-    async def refuse(_request: Request, error: RequestError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=400)
 
+def _add_page(app: FastAPI) -> None:
     for path, (file, kind) in {
         "/": ("page.html", "text/html"),
         "/page.css": ("page.css", "text/css"),
@@ -69,6 +74,8 @@ def build_app(ranker: Ranker, name: str, retrieve: int) -> FastAPI:
         content = files("pipeline.demo").joinpath(file).read_text()
         app.get(path)(lambda content=content, kind=kind: Response(content, media_type=kind))
 
+
+def _add_catalogue(app: FastAPI, ranker: Ranker, name: str, retrieve: int) -> None:
     @app.get("/model")
     def model() -> dict[str, Any]:
         bundle = ranker.bundle
@@ -100,6 +107,14 @@ def build_app(ranker: Ranker, name: str, retrieve: int) -> FastAPI:
         matching = pl.col("title").str.to_lowercase().str.contains(q.strip().lower(), literal=True)
         return ranker.bundle.items.filter(matching)["title"].head(_SUGGESTIONS).to_list()
 
+
+def _add_recommendations(app: FastAPI, ranker: Ranker, retrieve: int) -> None:
+    busy = threading.Lock()
+
+    @app.exception_handler(RequestError)
+    async def refuse(_request: Request, error: RequestError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=400)
+
     @app.post("/recommend")
     def recommend(asked: Asked) -> dict[str, Any]:
         if (asked.user_id is None) == (asked.history is None):
@@ -109,8 +124,6 @@ def build_app(ranker: Ranker, name: str, retrieve: int) -> FastAPI:
         # one at a time: two would only slow each other down
         with busy:
             return {"arms": _compare(ranker, asked, retrieve)}
-
-    return app
 
 
 def _titles(ranker: Ranker, item_ids: pl.Series | None) -> list[str]:

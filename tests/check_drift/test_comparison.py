@@ -10,7 +10,7 @@ from scipy.stats import chi2_contingency
 
 from components.check_drift.comparison import Comparison, compare
 from components.check_drift.measures import MEASURES, Window, count, psi
-from components.core.config import RetrainConfig
+from components.core.operation_config import RetrainConfig
 from components.core.reference import Reference
 
 DAY = 86_400

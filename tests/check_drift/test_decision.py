@@ -9,7 +9,7 @@ import pytest
 
 from components.check_drift.comparison import Comparison, Measured
 from components.check_drift.decision import Champion, decide
-from components.core.config import RetrainConfig
+from components.core.operation_config import RetrainConfig
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ import fsspec
 import pytest
 
 from components.core.checkpoint_store import STATE, CheckpointStore, CheckpointStoreError, store_of
-from components.core.config import LaunchConfig
+from components.core.operation_config import LaunchConfig
 
 
 @pytest.fixture(params=["memory", "file"])

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from components.core.config import BackboneConfig, Config, LaunchConfig
+from components.core.config import BackboneConfig, Config
+from components.core.operation_config import LaunchConfig
 from components.core.progress import read_progress
 from components.core.step import STEPS_FILE, running, stay_offline_if_local
 

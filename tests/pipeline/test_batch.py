@@ -18,7 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from components.core.bundle import load_bundle
-from components.core.config import Config, RecommendConfig
+from components.core.config import Config
+from components.core.operation_config import RecommendConfig
 from components.core.ranking import Ranker
 from components.core.tracking import Tracker
 from components.recommend.champion import make_plan

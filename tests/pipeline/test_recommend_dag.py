@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from components.core.checkpoints import content_digest
-from components.core.config import Config, RecommendConfig
+from components.core.config import Config
+from components.core.operation_config import RecommendConfig
 from components.core.registry import RegistryError
 from pipeline.champion import fetch_champion
 from tests.pipeline.conftest import clean_environment

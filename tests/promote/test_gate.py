@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from components.core.calibration import calibration_error
-from components.core.config import PromoteConfig
+from components.core.operation_config import PromoteConfig
 from components.promote.gate import Decision, decide
 from components.promote.window import Window
 

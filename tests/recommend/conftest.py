@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from components.core.bundle import load_bundle
-from components.core.config import Config, RecommendConfig
+from components.core.config import Config
+from components.core.operation_config import RecommendConfig
 from components.core.ranking import Ranker
 from components.recommend.champion import make_plan
 from components.recommend.plan import Plan
