@@ -201,14 +201,17 @@ def recommend(
 @app.command()
 def demo(
     bundle: BundleFolder = _LATEST_BUNDLE,
+    champion: Annotated[bool, typer.Option("--champion", help="The registry's champion instead of --bundle.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 8000,
     retrieve: Annotated[int, typer.Option(min=1, help="How many candidates all arms rank; more take longer.")] = 50,
 ) -> None:
     """A web page, on this machine only: what the crowd, the text-only LLM and SeLLa-Rec recommend, side by side."""
+    if champion and bundle != _LATEST_BUNDLE:
+        raise typer.BadParameter("give --champion or --bundle, not both")
     with _clean_errors():
         from pipeline.demo.serve import serve
 
-        serve(bundle, port, retrieve)
+        serve(None if champion else bundle, port, retrieve)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

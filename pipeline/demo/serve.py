@@ -7,18 +7,28 @@ from pathlib import Path
 import typer
 import uvicorn
 
+from components.core.operation_config import PromoteConfig
+from pipeline.champion import fetch_champion
 from pipeline.demo.app import build_app
 from pipeline.inference import load_ranker
 
 
-def serve(bundle: Path, port: int, retrieve: int) -> None:
+def serve(bundle: Path | None, port: int, retrieve: int) -> None:
     """Load a model and show the page until Ctrl-C.
+
+    Args:
+        bundle: fuse's folder; none: the champion of the registry.
 
     Raises:
         ConfigError: no such folder.
+        RegistryError, TrackingError: there is no champion, or no registry.
         BundleError, BackboneError: it cannot be loaded.
     """
-    typer.echo(f"Loading {bundle} ...")
-    app = build_app(load_ranker(bundle), str(bundle), retrieve)
+    name = str(bundle)
+    if bundle is None:
+        bundle, version = fetch_champion(PromoteConfig().model_name)
+        name = version.label
+    typer.echo(f"Loading {name} ...")
+    app = build_app(load_ranker(bundle), name, retrieve)
     typer.echo(f"The page: http://127.0.0.1:{port}/ (Ctrl-C ends it)")
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
