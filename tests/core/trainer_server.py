@@ -17,12 +17,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from kubeflow_trainer_api import models
+
+from tests.fake_api import ApiHandler, RefusedError, refuse_as_told
 
 TRAINER = "/apis/trainer.kubeflow.org/v1alpha1"
 JOBS = f"{TRAINER}/namespaces/kubeflow/trainjobs"
@@ -167,28 +169,10 @@ def serve(logs: Path) -> Iterator[tuple[str, State]]:
         server.server_close()
 
 
-class RefusedError(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(ApiHandler):
     state: State
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Tests read `State.requests`."""
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
-    def do_DELETE(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
+    def answer(self) -> None:
         url = urlsplit(self.path)
         asked = f"{self.command} {url.path}"
         self.state.requests.append(asked)
@@ -196,26 +180,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_log(url.path.split("/")[-2], "follow" in parse_qs(url.query))
             return
         try:
-            for refusal in self.state.refusals:
-                if refusal[0] == asked:
-                    self.state.refusals.remove(refusal)
-                    raise RefusedError(refusal[1], f"told to answer {refusal[1]}")
+            refuse_as_told(self.state.refusals, asked)
             status, said = 200, self._act(asked)
         except RefusedError as refused:
             status, said = refused.status, {"kind": "Status", "message": str(refused), "code": refused.status}
-        self._send(status, json.dumps(said).encode())
-
-    def _send(self, status: int, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        self.send(status, json.dumps(said).encode())
 
     def _send_log(self, pod: str, follow: bool) -> None:
         name, _, rank = pod.rpartition("-node-0-")
         if name not in self.state.nodes:
-            self._send(404, b"{}")
+            self.send(404, b"{}")
             return
         process = self.state.nodes[name][int(rank)]
         self.send_response(200)

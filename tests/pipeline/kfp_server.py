@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import kfp_server_api as models
+
+from tests.fake_api import ApiHandler, RefusedError, refuse_as_told
 
 _wire = models.ApiClient()
 _BODIES = {
@@ -93,50 +95,25 @@ def serve() -> Iterator[tuple[str, State]]:
         server.server_close()
 
 
-class RefusedError(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(ApiHandler):
     state: State
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Tests read `State.requests`."""
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
-    def do_DELETE(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
+    def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
             status, said = 200, self._act(body)
         except RefusedError as refused:
             status, said = refused.status, {"error": str(refused), "message": str(refused), "code": 0}
         content = said if isinstance(said, bytes) else json.dumps(_wire.sanitize_for_serialization(said)).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", self.state.content_type)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        self.send(status, content, self.state.content_type)
 
     def _act(self, body: bytes) -> Any:
         url = urlsplit(self.path)
         # before it, a proxy's prefix
         asked = f"{self.command} {url.path.partition('/apis/v2beta1')[2] or url.path}"
         self.state.requests.append(asked)
-        for refusal in self.state.refusals:
-            if refusal[0] == asked:
-                self.state.refusals.remove(refusal)
-                raise RefusedError(refusal[1], f"told to answer {refusal[1]}")
+        refuse_as_told(self.state.refusals, asked)
         if self.state.token and self.headers.get("authorization") != f"Bearer {self.state.token}":
             raise RefusedError(401, "Request header error: there is no user identity header.")
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
