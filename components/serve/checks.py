@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
+from mlflow.pyfunc.scoring_server import SERVING_PARAMS_KEY, SUPPORTED_FORMATS
 
 from components.core.ranking import RETRIEVE, TOP_N, RequestError
 
 _LISTS = ("candidates", "history")
+_KEYS = (*sorted(SUPPORTED_FORMATS), SERVING_PARAMS_KEY)
+
+
+def check_keys(body: bytes) -> None:
+    """Refuse names beside the rows and their params, which MLflow's server would pass over.
+
+    Raises:
+        RequestError: the message names the key.
+    """
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        # CSV or Parquet, or else MLflow says what is wrong
+        return
+    except RecursionError as error:
+        raise RequestError("the body: nested too deeply") from error
+    if isinstance(parsed, dict):
+        _check_names(parsed, _KEYS, "the keys of a body are")
 
 
 def checked(

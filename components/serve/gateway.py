@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from components.core.ranking import RequestError
+from components.serve.checks import check_keys
 from components.serve.model import Served
 
 VERSION_HEADER = "sella-model-version"
@@ -89,6 +91,10 @@ class Gateway:
         body = await self._body(request)
         if isinstance(body, Response):
             return await body(scope, receive, send)
+        try:
+            check_keys(body)
+        except RequestError as error:
+            return await _error(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", str(error))(scope, receive, send)
         if self.served is None:
             return await self._unavailable("no model is loaded yet")(scope, receive, send)
         if self._admitted >= self.limits.concurrency + self.limits.queue:

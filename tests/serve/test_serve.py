@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -109,6 +110,23 @@ def test_a_bad_request_is_told_its_field(server):
     for row, field in (({"user_id": "1", "candidates": ["999"]}, "candidates[0]"), ({"history": [""]}, "history[0]")):
         refused = ask(server, row)
         assert (refused.status_code, refused.json()["message"].partition(":")[0]) == (400, field)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"dataframe_records": [{"user_id": "1", "candidates": ["3"]}], "parms": {"top_n": 1}}, "parms: unknown"),
+        ("[" * 100_000, "nested too deeply"),
+        ("{", "JSON"),
+        ([1], "JSON"),
+    ],
+)
+def test_a_body_that_is_none_is_refused(server, body, said):
+    text = body if isinstance(body, str) else json.dumps(body)
+    headers = {"content-type": "application/json"}
+    refused = requests.post(f"{server.url}/invocations", data=text, headers=headers, timeout=_SECONDS)
+    assert refused.status_code == 400
+    assert said in refused.json()["message"]
 
 
 def test_what_it_serves_and_nothing_written_where_it_runs(server):
