@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from components.prepare_data.errors import DataError
 from pipeline import PACKAGED
 from pipeline.versions import data_version
 
+RESULTS = REPOSITORY / "benchmarks" / "results"
 Rows = dict[str, dict[int, Row]]
 
 
@@ -48,7 +50,7 @@ def main(given: list[str] | None = None) -> None:
     print(text)
     (options.out / "table.md").write_text(text + "\n")
     if options.write:
-        replace_block("paper", text)
+        publish(options.out, text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,7 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         help="override settings of all arms, as in tune.max_labels=8000",
     )
     parser.add_argument("--table", action="store_true", help="print the table of OUT's rows and run nothing")
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="put the table into the README, without its slices, and all of it into benchmarks/results",
+    )
     return parser
 
 
@@ -186,7 +192,7 @@ def read_rows(out: Path) -> Rows:
     return rows
 
 
-def table(out: Path) -> str:
+def table(out: Path, slices: bool = True) -> str:
     """The table of what there is, and where it came from."""
     (config, version, asked), rows = read_request(out), read_rows(out)
     if not rows:
@@ -194,8 +200,17 @@ def table(out: Path) -> str:
     some, of_arm = next(iter(rows.items()))
     stages = stages_of(ARMS[some], config, version, out, next(iter(of_arm)))
     test = rows_to_score(config, PreparedData(stages.folder("prepare-data")))
-    text = write_table(rows, draw(rows, test, out / "stages"), f"sella-{config.collab.feeds}")
+    text = write_table(rows, draw(rows, test, out / "stages"), f"sella-{config.collab.feeds}", slices)
     return "\n\n".join([text, _unfinished(out), _notes(rows, config, asked)])
+
+
+def publish(out: Path, text: str) -> None:
+    """Put the table where readers look: the README has it without slices, `benchmarks/results` whole, with the rows."""
+    name = Path(read_request(out)[2][0]).stem
+    replace_block("paper", table(out, slices=False))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"paper-{name}.md").write_text(text + "\n")
+    shutil.copyfile(out / "rows.jsonl", RESULTS / f"paper-{name}.jsonl")
 
 
 def _unfinished(out: Path) -> str:

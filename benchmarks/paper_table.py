@@ -35,12 +35,13 @@ def _scored(row: Row, stages: Path) -> Path:
     return stages / f"{LAST_STEP[ARMS[row['arm']].kind]}-{row['key']}" / "output"
 
 
-def write_table(rows: Rows, draws: Draws, reference: str) -> str:
-    """All parts of the table; `reference` is the arm that the others are compared with."""
+def write_table(rows: Rows, draws: Draws, reference: str, slices: bool) -> str:
+    """The parts of the table; the others are compared with the arm `reference`, and `slices` adds users and items."""
     parts = [arms_table(rows, draws)]
     if reference in rows and len(rows) > 1:
         parts.append(differences_table(rows, draws, reference))
-    parts += [slices_table(rows, of) for of in ("users", "items")]
+    if slices:
+        parts += [slices_table(rows, of) for of in ("users", "items")]
     return "\n\n".join("\n".join(lines) for lines in parts)
 
 
