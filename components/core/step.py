@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core import mlflow_runs
-from components.core.checkpoint_store import store_of
+from components.core.checkpoint_store import CheckpointStoreError, store_of
 from components.core.checkpoints import checkpoint_folder
 from components.core.config import BackboneConfig, Config
 from components.core.progress import ProgressFile, read_progress
@@ -173,6 +173,17 @@ def _steps_before(inputs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     return before
 
 
+def _clear_copies(config: Config, checkpoints: Path) -> None:
+    store = store_of(config.launch, checkpoints)
+    if store is None:
+        return
+    try:
+        store.clear()
+    except CheckpointStoreError as error:
+        # the work is done: what is left there costs space and no more
+        log.warning("copies of checkpoints are left behind: %s", error)
+
+
 def _succeed(step: Step, seconds: float, progress: ProgressFile | None) -> None:
     own: dict[str, Any] = {
         "seconds": seconds,
@@ -184,9 +195,7 @@ def _succeed(step: Step, seconds: float, progress: ProgressFile | None) -> None:
         (step._output / STEPS_FILE).write_text(json.dumps(step.before | {step.name: own}, indent=2))
     if step._checkpoints is not None:
         shutil.rmtree(step._checkpoints, ignore_errors=True)
-        store = store_of(step.config.launch, step._checkpoints)
-        if store is not None:
-            store.clear()
+        _clear_copies(step.config, step._checkpoints)
     if step.run is not None:
         step.run.client.log_metric(step.run.run_id, "seconds", seconds)
         step.run.client.log_metric(step.run.run_id, "peak_rss_mb", own["peak_rss_mb"])

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from components.core.checkpoint_store import CheckpointStore, CheckpointStoreError
 from components.core.config import BackboneConfig, Config
 from components.core.operation_config import LaunchConfig
 from components.core.progress import read_progress
@@ -118,6 +119,20 @@ def test_copies_of_checkpoints_go_with_success_too(tmp_path):
         step.output.mkdir()
     assert step.checkpoints.name.startswith("tune-llm-")
     assert not copies.exists()
+
+
+def test_a_store_that_fails_at_the_end_does_not_undo_the_work(tmp_path, monkeypatch, progress, caplog):
+    def refuse(_store):
+        raise CheckpointStoreError("gone")
+
+    monkeypatch.setattr(CheckpointStore, "clear", refuse)
+    config = Config.from_json(CONFIG).model_copy(update={"launch": LaunchConfig(checkpoint_uri="memory://bucket")})
+    with running("tune-llm", config.to_json(), "v1", {}, str(tmp_path / "adapter")) as step:
+        logging.getLogger().addHandler(caplog.handler)
+        assert step.checkpoints.is_dir()
+        step.output.mkdir()
+    assert "left behind: gone" in caplog.text
+    assert read_progress(progress / "tune-llm.json")["state"] == "done"
 
 
 def test_without_a_place_for_checkpoints_the_log_says_so(tmp_path, caplog):
