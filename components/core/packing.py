@@ -188,8 +188,8 @@ def _chunks(starts: np.ndarray, total: int, size: int) -> list[np.ndarray]:
 def padded(length: int) -> int:
     """The length to score a batch at whose longest row has `length` tokens: few shapes rather than every length.
 
-    oneDNN keeps a kernel for each shape that it has met: a server that met every length had grown by 700 MiB after 500
-    requests, by 100 MiB with these.
+    oneDNN keeps a kernel for each shape that it has met, and a server that meets every length grows with its requests
+    (`benchmarks/online.py` watches its memory).
     """
     return -(-length // _LENGTH_STEP) * _LENGTH_STEP
 
