@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from components.core.operation_config import LaunchConfig
 from components.core.paths import atomic_output
+from components.core.stores import open_store
 
 STATE = "trainer_state.json"
 log = logging.getLogger(__name__)
@@ -47,9 +47,8 @@ class CheckpointStore:
 
     def __init__(self, uri: str):
         self._uri = uri
-        with self._clear_errors():
-            self._store, path = url_to_fs(uri, use_listings_cache=False)
-            self._path = path.rstrip("/")
+        self._store, path = open_store(uri, lambda said: CheckpointStoreError(f"launch.checkpoint_uri: {said}"))
+        self._path = path.rstrip("/")
 
     def keep(self, checkpoint: Path, kept: int) -> None:
         """Copy a complete checkpoint to the store, then remove all but the newest `kept` there."""
@@ -83,6 +82,8 @@ class CheckpointStore:
 
     def _complete(self) -> list[str]:
         """Names of the complete checkpoints, oldest first."""
+        # other attempts write here too
+        self._store.invalidate_cache()
         states = self._store.glob(f"{self._path}/checkpoint-*/{STATE}")
         return sorted((str(state).split("/")[-2] for state in states), key=step_of)
 
@@ -97,9 +98,5 @@ class CheckpointStore:
     def _clear_errors(self) -> Iterator[None]:
         try:
             yield
-        except ImportError as error:
-            raise CheckpointStoreError(
-                f"launch.checkpoint_uri: {self._uri}: the driver for this kind of address is not installed: {error}"
-            ) from error
         except Exception as error:  # credentials, network, permissions: every driver raises its own kinds
             raise CheckpointStoreError(f"launch.checkpoint_uri: {self._uri} cannot be used: {error}") from error

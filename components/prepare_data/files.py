@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, cast
 from zipfile import BadZipFile
 
 import pyarrow as pa
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from components.core.stores import open_store
 from components.prepare_data.errors import DataError
 
 FORMATS = {
@@ -112,11 +112,7 @@ def fingerprint(uri: str) -> str:
 
 def _find(uri: str) -> tuple[Any, list[str]]:
     try:
-        filesystem, path = url_to_fs(uri)
-    except ImportError as error:
-        raise DataError(f"{uri}: the driver for this kind of address is not installed: {error} (with pip)") from error
-    except ValueError as error:
-        raise DataError(f"{uri}: {error}; give a path or an fsspec URI such as s3://bucket/folder") from error
+        filesystem, path = open_store(uri, DataError)
     except (OSError, BadZipFile) as error:
         raise DataError(f"{uri}: cannot be read: {error}") from error
     try:

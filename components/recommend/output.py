@@ -18,10 +18,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from components.core.paths import atomic_output
+from components.core.stores import open_store
 from components.recommend.plan import Plan
 
 SUMMARY, MANIFEST = "_summary.json", "_manifest.json"
@@ -52,12 +52,7 @@ class Output:
         Raises:
             OutputError: no driver for such an address.
         """
-        try:
-            filesystem, path = url_to_fs(uri)
-        except ImportError as error:
-            raise OutputError(f"{uri}: the driver for this kind of address is not installed: {error}") from error
-        except ValueError as error:
-            raise OutputError(f"{uri}: {error}; give a path or an fsspec URI such as s3://bucket/folder") from error
+        filesystem, path = open_store(uri, OutputError)
         return cls(uri, filesystem, path.rstrip("/"))
 
     def write(self, name: str, content: bytes) -> None:

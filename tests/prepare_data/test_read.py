@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from components.core import stores
 from components.prepare_data import files
 from components.prepare_data.errors import DataError
 from components.prepare_data.read import read_tables
@@ -241,7 +242,7 @@ def test_missing_driver_names_the_package(monkeypatch: pytest.MonkeyPatch) -> No
     def no_s3fs(uri: str) -> None:
         raise ImportError("Install s3fs to access S3")
 
-    monkeypatch.setattr(files, "url_to_fs", no_s3fs)
+    monkeypatch.setattr(stores, "url_to_fs", no_s3fs)
     with pytest.raises(DataError, match=r"s3://bucket/r\.csv: the driver .* is not installed: Install s3fs"):
         read_all("s3://bucket/r.csv")
 
