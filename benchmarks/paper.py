@@ -6,14 +6,15 @@
 
 A row of results (one arm, one seed) is added to OUT/rows.jsonl as soon as it exists. Steps that arms share are done
 once. Whatever was killed goes on when the same command is given again: finished steps are found by the settings they
-depend on, a training by its checkpoint. They are not found by the version of the code, which the table names instead:
-after a change of the steps' code give another OUT. In MLflow, experiment `paper`, the table is a run and each row a
-run under it.
+depend on, a training by its checkpoint, also after OUT and FOLDER were copied to another machine. They are not found by
+the version of the code, which the table names instead: after a change of the steps' code give another OUT. In MLflow,
+experiment `paper`, the table is a run and each row a run under it.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -109,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
     )
     request = {
         "config": config.model_dump(mode="json"),
-        "data_version": data_version(config.data),
+        "data_version": data_state(config, options.data),
         "asked": [options.config, *options.overrides],
     }
     options.out.mkdir(parents=True, exist_ok=True)
@@ -130,6 +131,14 @@ def data_settings(folder: Path | None) -> list[str]:
     if all(path.exists() for path in window.values()):
         return [f"data.{name}={path}" for name, path in window.items()]
     return [f"data.source={folder}"]
+
+
+def data_state(config: Config, folder: Path | None) -> str:
+    """What changes when the data do: by content for a folder or zip, so that a copy elsewhere counts as the same."""
+    if folder is None:
+        return data_version(config.data)
+    files = [folder] if folder.is_file() else sorted(path for path in folder.iterdir() if path.is_file())
+    return digest(*((file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files))
 
 
 def one_row(name: str, seed: int, out: Path, parent: str) -> None:

@@ -52,6 +52,8 @@ _READS = {
 }
 # Settings that change nothing in what these steps make.
 _WITHOUT_EFFECT = {
+    # the state of the data stands for where they are
+    "prepare-data": {"data": {"interactions", "items", "source"}},
     "train-collab": {"collab": {"feeds"}},
     "*": {"evaluate": {"tokens_per_batch", "bootstrap_samples", "examples"}},
 }

@@ -19,14 +19,13 @@ from typing import Any
 
 import mlflow
 import optuna
-from paper import data_settings
+from paper import data_settings, data_state
 from paper_arms import ARMS, Arm
 from paper_rows import stages_of
 from provenance import REPOSITORY, provenance
 
 from components.core.config import Config, load_config
 from pipeline import PACKAGED
-from pipeline.versions import data_version
 
 SEED = 0
 LLM_ARMS = [name for name, arm in ARMS.items() if arm.kind in ("text_only", "fused")]
@@ -86,7 +85,7 @@ def main(given: list[str] | None = None) -> None:
     options = parser.parse_args(given)
     overrides = [*data_settings(options.data), *options.overrides]
     config = load_config(PACKAGED.get(options.config, options.config), overrides)
-    version = data_version(config.data)
+    version = data_state(config, options.data)
     mlflow.set_experiment("tune-llm-arms")
     for name in options.arms:
         study = search(ARMS[name], config, options.trials, options.labels, version, options.out)

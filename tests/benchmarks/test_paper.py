@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import polars as pl
 import pytest
 from paper_arms import ARMS
 from paper_rows import slice_masks, stages_of
+from paper_stages import Stages
 from paper_table import holm, two_sided
 from sklearn.metrics import roc_auc_score
 
 from components.core.bundle import load_bundle
-from components.core.config import Config
+from components.core.config import Config, load_config
 from components.core.dataset import PreparedData, Split
 from components.core.rows import evaluation_rows
+from pipeline import PACKAGED
 
 ASKED = ["lightgcn", "text-only", "late-fusion-lightgcn", "sella-lightgcn"]
 
@@ -179,6 +182,18 @@ def split_of(user: list[int], item: list[int], warm: list[bool]) -> Split:
     n = len(user)
     zeros = np.zeros(n)
     return Split(np.array(user), np.array(item), zeros, zeros, np.zeros((n, 1)), np.array(warm))
+
+
+def test_a_copy_of_the_data_elsewhere_leaves_every_step_as_it_was(tmp_path: Path) -> None:
+    keys = []
+    for place, rows in (("here", b"1::2::5::3\n"), ("there", b"1::2::5::3\n"), ("changed", b"1::2::4::3\n")):
+        folder = tmp_path / place
+        folder.mkdir()
+        (folder / "ratings.dat").write_bytes(rows)
+        os.utime(folder / "ratings.dat", (len(place), len(place)))
+        config = load_config(PACKAGED["movielens-1m"], paper.data_settings(folder))
+        keys.append(Stages(config, paper.data_state(config, folder), tmp_path, "").key("fuse"))
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_slices_by_hand() -> None:
