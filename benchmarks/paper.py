@@ -138,7 +138,12 @@ def data_state(config: Config, folder: Path | None) -> str:
     if folder is None:
         return data_version(config.data)
     files = [folder] if folder.is_file() else sorted(path for path in folder.iterdir() if path.is_file())
-    return digest(*((file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files))
+    return digest(*((file.name, _sha256(file)) for file in files))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def one_row(name: str, seed: int, out: Path, parent: str) -> None:
