@@ -85,7 +85,8 @@ def build(config: Config, folder: Path, users: int) -> Path:
     tables = create_model("mf", config.collab, data).tables(data.train)
     projection = Projection(config.collab.dim, config.align.hidden, hidden)
     semantics = torch.randn(data.n_items + 1, hidden)
-    soft_tokens = SoftTokens(tables, semantics, projection, norm, config.fuse.gain, residual=True)
+    soft_tokens = SoftTokens(tables, semantics, projection, norm, config.fuse.gain)
+    soft_tokens.set_residual(1.0, 1.0, 0.0)
     save_adapter(add_adapter(llm, config.tune), config.backbone, folder / "adapter")
     save_bundle(folder / "bundle", config, data, folder / "adapter", soft_tokens)
     kept = folder / "bundle" / "users.parquet"

@@ -8,17 +8,16 @@ from typing import Any, Literal
 from components.core.config import Config
 from components.train_collab.step import MODELS
 
-Kind = Literal["collab", "text_only", "late_fusion", "fused"]
+Kind = Literal["collab", "text_only", "late_fusion", "fused", "residual"]
 
 MODEL_NAMES = {"mf": "MF", "lightgcn": "LightGCN"}
-_PAPERS_FORM = {"residual": False}
 # Stage 3's switches, by arm. The ablations are of the paper's form: the residual would cover up what they lose.
 _FUSED: dict[str, tuple[str, dict[str, Any]]] = {
-    "collm": ("CoLLM-style", _PAPERS_FORM | {"aligned": False, "warm_start": False, "warm_token": False}),
-    "no-alignment": ("SeLLa-Rec, no alignment", _PAPERS_FORM | {"aligned": False, "warm_start": False}),
-    "no-warm-start": ("SeLLa-Rec, no warm start", _PAPERS_FORM | {"warm_start": False}),
-    "no-warm-token": ("SeLLa-Rec, no `<Warm_ID>`", _PAPERS_FORM | {"warm_token": False}),
-    "sella-paper": ("SeLLa-Rec, the paper's form", _PAPERS_FORM),
+    "collm": ("CoLLM-style", {"aligned": False, "warm_start": False, "warm_token": False}),
+    "no-alignment": ("SeLLa-Rec, no alignment", {"aligned": False, "warm_start": False}),
+    "no-warm-start": ("SeLLa-Rec, no warm start", {"warm_start": False}),
+    "no-warm-token": ("SeLLa-Rec, no `<Warm_ID>`", {"warm_token": False}),
+    "sella-paper": ("SeLLa-Rec, the paper's form", {}),
     "sella": ("**SeLLa-Rec**, with the residual", {}),
 }
 
@@ -30,7 +29,7 @@ class Arm:
     Attributes:
         name: on the command line and in the results.
         label: in the table.
-        kind: what scores.
+        kind: what scores; `fused`: the LLM that reads the special tokens, `residual`: the same and the residual.
         model: the collaborative model that scores or lies beneath; none for the text-only LLM.
         fuse: what differs from the configuration's section fuse.
     """
@@ -58,7 +57,8 @@ def _arms() -> list[Arm]:
     for name, (label, switches) in _FUSED.items():
         for model in MODELS:
             fuse = tuple(switches.items())
-            arms.append(Arm(f"{name}-{model}", f"{label}, {MODEL_NAMES[model]} beneath", "fused", model, fuse))
+            kind: Kind = "residual" if name == "sella" else "fused"
+            arms.append(Arm(f"{name}-{model}", f"{label}, {MODEL_NAMES[model]} beneath", kind, model, fuse))
     return arms
 
 

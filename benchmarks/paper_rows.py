@@ -21,6 +21,7 @@ LAST_STEP = {
     "text_only": "score-text",
     "late_fusion": "score-late",
     "fused": "score-fused",
+    "residual": "score-residual",
 }
 
 

@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from safetensors.torch import load_file
 
 from components.core.adapter import load_adapter
 from components.core.bundle import build_prompts, load_bundle
 from components.core.collab import CollabTables
 from components.core.config import Config
 from components.core.dataset import PreparedData, Split
-from components.core.late_fusion import VALID_LOGITS, fit_late_fusion, load_valid_logits
+from components.core.late_fusion import VALID_LOGITS, LateFusion, fit_late_fusion, load_valid_logits
 from components.core.metrics import evaluate_slice
 from components.core.packing import Packer
 from components.core.paths import atomic_output
 from components.core.rows import evaluation_rows
 from components.core.scorer import YesNoScorer
 from components.core.scoring import score_split
+from components.core.soft_tokens import SoftTokens
 from components.core.tracking import Tracker
 
 
@@ -55,11 +57,21 @@ def score_late(config: Config, dataset: Path, at: Mapping[str, Path], output: Pa
 
 
 def score_fused(config: Config, dataset: Path, bundle: Path, output: Path, tracker: Tracker) -> None:
-    """The bundle of stage 3; valid: the users that fuse drew."""
+    """The LLM with its special tokens, the residual left out; valid: the users that fuse drew."""
     test = rows_to_score(config, PreparedData(dataset))
     show = partial(tracker.progress, note="scoring test")
-    logits = load_bundle(bundle, config.backbone.device).score(test, "sella", show)
-    _write(output, logits, json.loads((bundle / "metrics.json").read_text())["trained"])
+    model = load_bundle(bundle, config.backbone.device)
+    model.soft_tokens.has_residual = False
+    _write(output, model.score(test, "sella", show), json.loads((bundle / "metrics.json").read_text())["trained"])
+
+
+def score_residual(config: Config, dataset: Path, at: Mapping[str, Path], output: Path) -> None:
+    """What the bundle of stage 3 says, residual included, from the LLM's logits of `score_fused`."""
+    tokens = SoftTokens.from_state(load_file(at["fuse"] / "soft_tokens.safetensors"), residual=True)
+    fusion = LateFusion(tokens.llm_weight.item(), tokens.collab_weight.item(), tokens.bias.item())
+    collab = tokens.tables.score_split(rows_to_score(config, PreparedData(dataset)))
+    valid = json.loads((at["fuse"] / "metrics.json").read_text())["final"]
+    _write(output, fusion.score(read_logits(at["score-fused"]), collab), valid)
 
 
 def rows_to_score(config: Config, data: PreparedData) -> Split:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paper_scores import score_collab, score_fused, score_late, score_text
+from paper_scores import score_collab, score_fused, score_late, score_residual, score_text
 from provenance import commit
 
 from components.align_collab.step import align_collab
@@ -49,6 +49,7 @@ _READS = {
     "score-text": _Reads(("evaluate",), ("tune-llm",)),
     "score-late": _Reads((), ("score-text", "score-collab")),
     "score-fused": _Reads(("evaluate",), ("fuse",)),
+    "score-residual": _Reads((), ("score-fused",)),
 }
 # Settings that change nothing in what these steps make.
 _WITHOUT_EFFECT = {
@@ -136,6 +137,8 @@ def _run(step: str, config: Config, at: Mapping[str, Path], out: Path, checkpoin
             score_late(config, at["prepare-data"], at, out)
         case "score-fused":
             score_fused(config, at["prepare-data"], at["fuse"], out, tracker)
+        case "score-residual":
+            score_residual(config, at["prepare-data"], at, out)
 
 
 def _fuse_inputs(at: Mapping[str, Path]) -> FuseInputs:

@@ -70,7 +70,8 @@ def build(config: Config, data: PreparedData) -> tuple[YesNoScorer, Packer]:
     projection = Projection(config.collab.dim, config.align.hidden, hidden)
     semantics = torch.randn(data.n_items + 1, hidden)
     norm = llm.get_input_embeddings().weight.float().norm(dim=1).mean().item()
-    soft_tokens = SoftTokens(tables, semantics, projection, norm, config.fuse.gain, residual=True)
+    soft_tokens = SoftTokens(tables, semantics, projection, norm, config.fuse.gain)
+    soft_tokens.set_residual(1.0, 1.0, 0.0)
     llm = add_adapter(llm, config.tune).requires_grad_(False)
     return YesNoScorer(llm, prompts.yes_id, prompts.no_id, soft_tokens).eval(), Packer(prompts, soft_tokens=True)
 

@@ -42,6 +42,7 @@ def untrained_bundle(config: Config, output: Path, seed: int) -> None:
             Projection(dim, config.align.hidden, width),
             embeddings.norm(dim=1).mean().item(),
             config.fuse.gain,
-            config.fuse.residual,
         )
+        if config.fuse.residual:
+            soft_tokens.set_residual(1.0, 1.0, 0.0)
         save_bundle(output, config, data, place / "adapter", soft_tokens)

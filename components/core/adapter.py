@@ -55,7 +55,8 @@ def load_adapter(
     saved = BackboneConfig.model_validate_json((folder / _BACKBONE_FILE).read_text())
     backbone = saved.model_copy(update={"device": device})
     llm, tokenizer = load_backbone(backbone, sharded)
-    tuned = PeftModel.from_pretrained(llm, folder).requires_grad_(False).eval()
+    # in the backbone's dtype: trained no further, and autocast would round float32 to it anew in every pass
+    tuned = PeftModel.from_pretrained(llm, folder, autocast_adapter_dtype=False).requires_grad_(False).eval()
     for module in tuned.modules():
         # a frozen LLM answers alike whatever mode the Trainer puts it into; gradient checkpointing needs train mode
         if isinstance(module, nn.Dropout):

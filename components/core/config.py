@@ -160,7 +160,8 @@ class FuseConfig(LLMTrainingConfig):
     warm_token: bool = Field(True, description="Off: no <Warm_ID> (ablation)")
     gain: float = Field(0.3, gt=0, description="Norm a special token starts with, as a share of a real token's")
     residual: bool = Field(
-        True, description="Add w * collaborative score + b to the LLM's logit; off is the paper's form"
+        True,
+        description="Weigh the LLM's logit with the collaborative score, fitted on valid; off: the paper's form",
     )
 
 

@@ -1,8 +1,8 @@
 """Late fusion: a logistic regression of the text-only logit and the collaborative score.
 
 Two weights and an intercept on top of two finished models: the honest yardstick, which SeLLa-Rec has to beat or its
-tokens carry nothing, and where stage 3's residual starts. Fitted on valid rows, which neither model has trained on;
-on train rows the collaborative score would look better than it is.
+tokens carry nothing, and, on top of the LLM that stage 3 has trained, the residual. Fitted on valid rows, which neither
+model has trained on; on train rows the collaborative score would look better than it is.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def fit_late_fusion(label: np.ndarray, llm: np.ndarray, collab: np.ndarray) -> L
     if len(np.unique(label)) < 2:
         raise ValueError(
             f"late fusion cannot be fitted: the {len(label)} valid rows drawn hold one class; "
-            "raise tune.valid_users or data.valid_fraction"
+            "raise valid_users (of tune and fuse) or data.valid_fraction"
         )
     fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(np.stack([llm, collab], axis=1), label)
     weights = fitted.coef_[0]

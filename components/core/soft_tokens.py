@@ -19,7 +19,7 @@ from components.core.prompt import ITEM_ID, USER_ID, WARM_ID
 
 
 class SoftTokens(nn.Module):
-    """The trained part of stage 3: both projections, the embedding tables, and the residual's weights.
+    """The trained part of stage 3: both projections and the embedding tables; and the residual's weights.
 
     A projected vector is scaled to the norm of a real token embedding times a learned gain: a vector of foreign norm
     wrecks the tuned prompt.
@@ -30,7 +30,6 @@ class SoftTokens(nn.Module):
         projection: k -> d, shared by users and items.
         token_norm: mean L2 norm of the backbone's token embeddings.
         gain: the gain all tokens start from.
-        residual: add `w * collaborative score + b` to the LLM's logit.
         semantic_bias: float32 [d], what standardized semantics add to an item's bias in `tables`; none: nothing. Kept
             for items that come later, as the semantics' mean and scale are.
     """
@@ -40,6 +39,9 @@ class SoftTokens(nn.Module):
     semantics_scale: torch.Tensor
     semantic_bias: torch.Tensor
     token_norm: torch.Tensor
+    llm_weight: torch.Tensor
+    collab_weight: torch.Tensor
+    bias: torch.Tensor
 
     def __init__(
         self,
@@ -48,7 +50,6 @@ class SoftTokens(nn.Module):
         projection: Projection,
         token_norm: float,
         gain: float,
-        residual: bool,
         semantic_bias: torch.Tensor | None = None,
     ):
         super().__init__()
@@ -64,10 +65,9 @@ class SoftTokens(nn.Module):
         self.register_buffer("semantic_bias", torch.zeros_like(mean) if semantic_bias is None else semantic_bias)
         self.register_buffer("token_norm", torch.tensor(token_norm))
         self.gain = nn.Parameter(torch.full((3,), gain))
-        self.has_residual = residual
-        self.llm_weight = nn.Parameter(torch.tensor(1.0), requires_grad=residual)
-        self.collab_weight = nn.Parameter(torch.tensor(1.0 if residual else 0.0), requires_grad=residual)
-        self.bias = nn.Parameter(torch.tensor(0.0), requires_grad=residual)
+        self.has_residual = False
+        for name, value in (("llm_weight", 1.0), ("collab_weight", 0.0), ("bias", 0.0)):
+            self.register_buffer(name, torch.tensor(value))
 
     @classmethod
     def from_state(cls, state: Mapping[str, torch.Tensor], residual: bool) -> SoftTokens:
@@ -77,9 +77,16 @@ class SoftTokens(nn.Module):
         hidden, dim = shapes["projection.0.weight"].shape
         with torch.device("meta"):
             projection = Projection(dim, hidden, shapes["semantics"].shape[1])
-            made = cls(CollabTables(**tables), shapes["semantics"], projection, 1.0, 1.0, residual)
+            made = cls(CollabTables(**tables), shapes["semantics"], projection, 1.0, 1.0)
         made.load_state_dict(state, assign=True)
+        made.has_residual = residual
         return made.requires_grad_(False).eval()
+
+    def set_residual(self, llm: float, collab: float, intercept: float) -> None:
+        """From now on the final logit is `llm * the LLM's + collab * collaborative logit + intercept`."""
+        for tensor, value in ((self.llm_weight, llm), (self.collab_weight, collab), (self.bias, intercept)):
+            tensor.fill_(value)
+        self.has_residual = True
 
     def extended(self, semantics: torch.Tensor) -> SoftTokens:
         """These tokens for a catalogue with more items, which were not trained on: what is known of them is semantics.

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.torch import load_file
 from transformers import set_seed
 
@@ -55,7 +54,9 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
     Args:
         config: sections fuse, prompt, evaluate, align (width of the projection), collab (which model feeds).
         inputs: what the steps before wrote.
-        output: the bundle, with `metrics.json` (valid, text-only / step 0 / trained) and `curves.json`.
+        output: the bundle, with `curves.json` and `metrics.json` (valid: text_only; step_0 and trained, the LLM with
+            its tokens before and after training; final, as the bundle scores, where the residual's three numbers are
+            fitted on the same rows).
         checkpoints: folder that outlives a killed attempt; training goes on from it, or from its copy in
             `launch.checkpoint_uri`.
         tracker: receives loss, valid metrics, progress.
@@ -68,24 +69,23 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
         llm.gradient_checkpointing_enable({"use_reentrant": False})
     soft_tokens = build_soft_tokens(config, inputs, llm).to(llm.device)
     valid, text_logits = load_valid_logits(inputs.adapter / VALID_LOGITS, data, config.evaluate)
-    if config.fuse.residual:
-        fit_residual(soft_tokens, valid, text_logits)
 
     scorer = YesNoScorer(llm, prompts.yes_id, prompts.no_id, soft_tokens)
     packer = Packer(prompts, soft_tokens=True, warm_token=config.fuse.warm_token)
     sampled = sample_users(valid, config.fuse.valid_users, config.seed)
     shown = valid.take(sampled)
 
-    def valid_metrics(note: str) -> dict[str, float | None]:
+    def valid_logits(note: str) -> np.ndarray:
         show = partial(tracker.progress, note=f"scoring valid {note}")
-        scores = score_split(scorer, packer, shown, config.evaluate.tokens_per_batch, show)
-        return evaluate_slice(shown.user, shown.label, scores)
+        return score_split(scorer, packer, shown, config.evaluate.tokens_per_batch, show)
 
-    metrics = {"text_only": evaluate_slice(shown.user, shown.label, text_logits[sampled])}
-    metrics["step_0"] = valid_metrics("before training")
+    logits = {"text_only": text_logits[sampled], "step_0": valid_logits("before training")}
     store = store_of(config.launch, checkpoints)
     curves = train(scorer, packer, data.train, config.fuse, checkpoints, tracker, config.seed, store)
-    metrics["trained"] = valid_metrics("after training")
+    logits["trained"] = valid_logits("after training")
+    residual = config.fuse.residual
+    logits["final"] = add_residual(soft_tokens, shown, logits["trained"]) if residual else logits["trained"]
+    metrics = {stage: evaluate_slice(shown.user, shown.label, scores) for stage, scores in logits.items()}
     for stage, values in metrics.items():
         tracker.metrics({f"valid_{stage}_{name}": values[name] for name in ("auc", "uauc")})
 
@@ -107,13 +107,15 @@ def build_soft_tokens(config: Config, inputs: FuseInputs, llm: Any) -> SoftToken
         projection.load_state_dict(load_file(inputs.aligned / "projection.safetensors"))
     token_norm = embeddings.float().norm(dim=1).mean().item()
     bias = load_file(inputs.aligned / "semantic_bias.safetensors")["weight"] if config.fuse.aligned else None
-    return SoftTokens(tables, semantics, projection, token_norm, config.fuse.gain, config.fuse.residual, bias)
+    return SoftTokens(tables, semantics, projection, token_norm, config.fuse.gain, semantic_bias=bias)
 
 
-@torch.no_grad()
-def fit_residual(soft_tokens: SoftTokens, valid: Split, text_logits: np.ndarray) -> None:
-    """Start the residual's weights at late fusion of the text-only LLM and the collaborative score."""
-    fused = fit_late_fusion(valid.label, text_logits, soft_tokens.tables.score_split(valid))
-    soft_tokens.llm_weight.fill_(fused.llm)
-    soft_tokens.collab_weight.fill_(fused.collab)
-    soft_tokens.bias.fill_(fused.intercept)
+def add_residual(soft_tokens: SoftTokens, valid: Split, llm_logits: np.ndarray) -> np.ndarray:
+    """Add the collaborative score to the trained LLM's logit, with weights fitted on valid; the sum on valid, [n].
+
+    Not trained along: on train rows, which the collaborative score was fitted to, it leaves the LLM nothing to learn.
+    """
+    collab = soft_tokens.tables.score_split(valid)
+    fused = fit_late_fusion(valid.label, llm_logits, collab)
+    soft_tokens.set_residual(fused.llm, fused.collab, fused.intercept)
+    return fused.score(llm_logits, collab)

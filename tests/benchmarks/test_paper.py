@@ -112,8 +112,8 @@ def test_another_arm_shares_the_steps_that_it_can(out: Path, command: list[str],
     paper.main([*command, "--arms", "collm-lightgcn"])
     assert steps_done == ["fuse", "score-fused"]
     bundles = [json.loads(path.read_text())["fuse"] for path in out.glob("stages/fuse-*/output/config.json")]
-    switches = [[fuse[name] for name in ("aligned", "warm_start", "warm_token", "residual")] for fuse in bundles]
-    assert sorted(switches) == [[False] * 4, [True] * 4]
+    switches = [[fuse[name] for name in ("aligned", "warm_start", "warm_token")] for fuse in bundles]
+    assert sorted(switches) == [[False] * 3, [True] * 3]
 
 
 def test_rows_of_other_settings_are_left_out(out: Path, command: list[str], capsys: Any) -> None:

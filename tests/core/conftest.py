@@ -95,12 +95,10 @@ def soft_tokens(lively_llm: Any) -> SoftTokens:
         torch.manual_seed(2)
         semantics = torch.cat([torch.zeros(1, hidden), normal(N_ITEMS, hidden) * 3 + 5])
         norm = lively_llm.get_input_embeddings().weight.norm(dim=1).mean().item()
-        soft = SoftTokens(tables, semantics, Projection(DIM, 16, hidden), norm, gain=0.5, residual=True)
+        soft = SoftTokens(tables, semantics, Projection(DIM, 16, hidden), norm, gain=0.5)
     with torch.no_grad():
         soft.gain.copy_(torch.tensor([0.5, 1.5, 0.8]))
-        soft.llm_weight.fill_(0.9)
-        soft.collab_weight.fill_(0.4)
-        soft.bias.fill_(-0.2)
+        soft.set_residual(0.9, 0.4, -0.2)
         # trained copies differ from the tables, which the residual goes on using
         soft.user_vectors.add_(0.1)
         soft.item_vectors.mul_(1.1)

@@ -21,7 +21,6 @@ TRAINED = {
     "soft_tokens.warm_projection.weight",
     "soft_tokens.warm_projection.bias",
 }
-RESIDUAL = {"soft_tokens.llm_weight", "soft_tokens.collab_weight", "soft_tokens.bias"}
 
 
 @pytest.fixture
@@ -35,11 +34,11 @@ def batch(prompts, split):
     return packer.batch(split, packer.pack(split, group_by_user(split, 3)))
 
 
-def fresh(soft_tokens, residual, gain=0.3):
+def fresh(soft_tokens, gain=0.3):
     """Stage 3 as fuse starts it."""
     torch.manual_seed(0)
     dim, hidden = soft_tokens.item_vectors.shape[1], soft_tokens.semantics.shape[1]
-    return SoftTokens(soft_tokens.tables, soft_tokens.semantics, Projection(dim, 16, hidden), 2.0, gain, residual)
+    return SoftTokens(soft_tokens.tables, soft_tokens.semantics, Projection(dim, 16, hidden), 2.0, gain)
 
 
 def test_exactly_the_three_positions_are_replaced_by_the_projections(lively_llm, batch, soft_tokens, by_hand):
@@ -61,21 +60,19 @@ def test_exactly_the_three_positions_are_replaced_by_the_projections(lively_llm,
     assert checked == {USER_ID: len(soft), ITEM_ID: len(batch["labels"]), WARM_ID: len(batch["labels"])}
 
 
-@pytest.mark.parametrize("residual", [True, False])
-def test_exactly_the_named_parameters_receive_gradients(lively_llm, prompts, batch, soft_tokens, residual):
+def test_exactly_the_named_parameters_receive_gradients(lively_llm, prompts, batch, soft_tokens):
     llm = add_adapter(lively_llm, TuneConfig(lora_rank=2)).requires_grad_(False)
-    scorer = YesNoScorer(llm, prompts.yes_id, prompts.no_id, fresh(soft_tokens, residual))
+    scorer = YesNoScorer(llm, prompts.yes_id, prompts.no_id, fresh(soft_tokens))
     inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels", "index")}
     torch.nn.functional.binary_cross_entropy_with_logits(scorer(**inputs), batch["labels"]).backward()
-    wanted = TRAINED | (RESIDUAL if residual else set())
-    assert {name for name, p in scorer.named_parameters() if p.requires_grad} == wanted
-    assert {name for name, p in scorer.named_parameters() if p.grad is not None and p.grad.any()} == wanted
+    assert {name for name, p in scorer.named_parameters() if p.requires_grad} == TRAINED
+    assert {name for name, p in scorer.named_parameters() if p.grad is not None and p.grad.any()} == TRAINED
     assert not any(buffer.requires_grad for buffer in scorer.buffers())
 
 
 @pytest.mark.parametrize("gain", [0.3, 1.0])
 def test_tokens_start_with_a_share_of_a_real_tokens_norm(soft_tokens, gain):
-    soft, items = fresh(soft_tokens, residual=True, gain=gain), torch.arange(1, 13)
+    soft, items = fresh(soft_tokens, gain), torch.arange(1, 13)
     history = torch.tensor([[1, 2, 0]])
     tokens = soft.user_embedding(torch.tensor([1]), history), soft.item_embedding(items), soft.warm_embedding(items)
     for embedding in tokens:
