@@ -45,14 +45,23 @@ def fit_late_fusion(label: np.ndarray, llm: np.ndarray, collab: np.ndarray) -> L
     Raises:
         ValueError: all labels are the same.
     """
+    check_both_classes(label)
+    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(np.stack([llm, collab], axis=1), label)
+    weights = fitted.coef_[0]
+    return LateFusion(float(weights[0]), float(weights[1]), float(fitted.intercept_[0]))
+
+
+def check_both_classes(label: np.ndarray) -> None:
+    """See that late fusion can be fitted on rows with these labels [n].
+
+    Raises:
+        ValueError: all are the same.
+    """
     if len(np.unique(label)) < 2:
         raise ValueError(
             f"late fusion cannot be fitted: the {len(label)} valid rows drawn hold one class; "
             "raise valid_users (of tune and fuse) or data.valid_fraction"
         )
-    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(np.stack([llm, collab], axis=1), label)
-    weights = fitted.coef_[0]
-    return LateFusion(float(weights[0]), float(weights[1]), float(fitted.intercept_[0]))
 
 
 def save_valid_logits(path: Path, rows: np.ndarray, logits: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from components.core.checkpoint_store import store_of
 from components.core.collab import CollabTables
 from components.core.config import Config
 from components.core.dataset import PreparedData, Split
-from components.core.late_fusion import VALID_LOGITS, fit_late_fusion, load_valid_logits
+from components.core.late_fusion import VALID_LOGITS, check_both_classes, fit_late_fusion, load_valid_logits
 from components.core.llm_training import train
 from components.core.metrics import evaluate_slice
 from components.core.packing import Packer
@@ -60,6 +60,9 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
         checkpoints: folder that outlives a killed attempt; training goes on from it, or from its copy in
             `launch.checkpoint_uri`.
         tracker: receives loss, valid metrics, progress.
+
+    Raises:
+        ValueError: the residual cannot be fitted, as the valid rows drawn hold one class.
     """
     set_seed(config.seed)
     data = PreparedData(inputs.dataset)
@@ -74,6 +77,9 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
     packer = Packer(prompts, soft_tokens=True, warm_token=config.fuse.warm_token)
     sampled = sample_users(valid, config.fuse.valid_users, config.seed)
     shown = valid.take(sampled)
+    if config.fuse.residual:
+        # now, and not once all is trained
+        check_both_classes(shown.label)
 
     def valid_logits(note: str) -> np.ndarray:
         show = partial(tracker.progress, note=f"scoring valid {note}")

@@ -1,6 +1,7 @@
 """fuse over what every step before it really wrote: where stage 3 starts, what it trains, and its ablations."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from components.core.adapter import load_adapter
 from components.core.bundle import build_prompts, load_bundle
 from components.core.collab import CollabTables
 from components.core.dataset import PreparedData
+from components.core.late_fusion import VALID_LOGITS, save_valid_logits
 from components.core.metrics import auc
 from components.core.packing import Packer
 from components.core.rows import evaluation_rows
@@ -66,6 +68,19 @@ def test_the_residual_is_fitted_as_late_fusion(tiny_config, fuse_inputs, valid):
     found = [w.item() for w in (soft_tokens.llm_weight, soft_tokens.collab_weight, soft_tokens.bias)]
     np.testing.assert_allclose(found, [*oracle.coef_[0], oracle.intercept_[0]], rtol=1e-2, atol=1e-3)
     np.testing.assert_allclose(final, found[0] * llm_logits + found[1] * collab + found[2], rtol=1e-4, atol=1e-5)
+
+
+def test_valid_rows_of_one_class_are_an_error_before_training(tiny_config, fuse_inputs, valid, tmp_path):
+    adapter = shutil.copytree(fuse_inputs.adapter, tmp_path / "tuned")
+    liked = np.flatnonzero(valid.label == 1)
+    save_valid_logits(adapter / VALID_LOGITS, liked, np.zeros(len(liked), dtype=np.float32))
+    inputs, checkpoints = replace(fuse_inputs, adapter=adapter), tmp_path / "checkpoints"
+    with pytest.raises(ValueError, match="valid rows drawn hold one class; raise valid_users"):
+        fuse(tiny_config, inputs, tmp_path / "bundle", checkpoints, Tracker())
+    assert not checkpoints.exists()
+    # the paper's form has no use for them
+    paper = with_fuse(tiny_config, residual=False, max_labels=40)
+    fuse(paper, inputs, tmp_path / "bundle", checkpoints, Tracker())
 
 
 def test_the_bundle_holds_what_was_measured(fused, valid):
