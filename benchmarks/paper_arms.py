@@ -12,13 +12,16 @@ Kind = Literal["collab", "text_only", "late_fusion", "fused", "residual"]
 
 MODEL_NAMES = {"mf": "MF", "lightgcn": "LightGCN"}
 # Stage 3's switches, by arm. The ablations are of the paper's form: the residual would cover up what they lose.
-# The rate of CoLLM-style is the better of 5e-4 and 1e-3 on MovieLens-1M's valid; SeLLa-Rec's, of the same two, is 1e-3.
+# Rates: the better of 5e-4 and 1e-3 on MovieLens-1M's valid; SeLLa-Rec's, of the same two, is 1e-3.
 _FUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "collm": (
         "CoLLM-style",
         {"aligned": False, "warm_start": False, "warm_token": False, "learning_rate": 5e-4},
     ),
-    "no-alignment": ("SeLLa-Rec, no alignment", {"aligned": False, "warm_start": False}),
+    "no-alignment": (
+        "SeLLa-Rec, no alignment",
+        {"aligned": False, "warm_start": False, "learning_rate": 5e-4},
+    ),
     "no-warm-start": ("SeLLa-Rec, no warm start", {"warm_start": False}),
     "no-warm-token": ("SeLLa-Rec, no `<Warm_ID>`", {"warm_token": False}),
     "sella-paper": ("SeLLa-Rec, the paper's form", {}),
