@@ -61,13 +61,13 @@ def score_fused(config: Config, dataset: Path, bundle: Path, output: Path, track
     test = rows_to_score(config, PreparedData(dataset))
     show = partial(tracker.progress, note="scoring test")
     model = load_bundle(bundle, config.backbone.device)
-    model.soft_tokens.has_residual = False
+    model.soft_tokens.set_residual(1.0, 0.0, 0.0)
     _write(output, model.score(test, "sella", show), json.loads((bundle / "metrics.json").read_text())["trained"])
 
 
 def score_residual(config: Config, dataset: Path, at: Mapping[str, Path], output: Path) -> None:
     """What the bundle of stage 3 says, residual included, from the LLM's logits of `score_fused`."""
-    tokens = SoftTokens.from_state(load_file(at["fuse"] / "soft_tokens.safetensors"), residual=True)
+    tokens = SoftTokens.from_state(load_file(at["fuse"] / "soft_tokens.safetensors"))
     fusion = LateFusion(tokens.llm_weight.item(), tokens.collab_weight.item(), tokens.bias.item())
     collab = tokens.tables.score_split(rows_to_score(config, PreparedData(dataset)))
     valid = json.loads((at["fuse"] / "metrics.json").read_text())["final"]

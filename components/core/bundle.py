@@ -152,7 +152,7 @@ def load_bundle(folder: str | Path, device: str = "auto") -> Bundle:
     llm, tokenizer, _ = load_adapter(folder / "adapter", device)
     prompts = build_prompts(tokenizer, config, items)
     state = load_file(folder / "soft_tokens.safetensors", str(llm.device))
-    soft_tokens = SoftTokens.from_state(state, config.fuse.residual)
+    soft_tokens = SoftTokens.from_state(state)
     return Bundle(config, users, items, llm, prompts, soft_tokens)
 
 

@@ -65,12 +65,11 @@ class SoftTokens(nn.Module):
         self.register_buffer("semantic_bias", torch.zeros_like(mean) if semantic_bias is None else semantic_bias)
         self.register_buffer("token_norm", torch.tensor(token_norm))
         self.gain = nn.Parameter(torch.full((3,), gain))
-        self.has_residual = False
         for name, value in (("llm_weight", 1.0), ("collab_weight", 0.0), ("bias", 0.0)):
             self.register_buffer(name, torch.tensor(value))
 
     @classmethod
-    def from_state(cls, state: Mapping[str, torch.Tensor], residual: bool) -> SoftTokens:
+    def from_state(cls, state: Mapping[str, torch.Tensor]) -> SoftTokens:
         """Rebuild from what `state_dict()` gave, without gradients; the tensors are taken as they are, not copied."""
         shapes = {name: tensor.to("meta") for name, tensor in state.items()}
         tables = {name.removeprefix("tables."): t for name, t in shapes.items() if name.startswith("tables.")}
@@ -79,14 +78,12 @@ class SoftTokens(nn.Module):
             projection = Projection(dim, hidden, shapes["semantics"].shape[1])
             made = cls(CollabTables(**tables), shapes["semantics"], projection, 1.0, 1.0)
         made.load_state_dict(state, assign=True)
-        made.has_residual = residual
         return made.requires_grad_(False).eval()
 
     def set_residual(self, llm: float, collab: float, intercept: float) -> None:
-        """From now on the final logit is `llm * the LLM's + collab * collaborative logit + intercept`."""
+        """Make the final logit `llm * the LLM's + collab * collaborative logit + intercept`; 1, 0, 0 at first: none."""
         for tensor, value in ((self.llm_weight, llm), (self.collab_weight, collab), (self.bias, intercept)):
             tensor.fill_(value)
-        self.has_residual = True
 
     def extended(self, semantics: torch.Tensor) -> SoftTokens:
         """These tokens for a catalogue with more items, which were not trained on: what is known of them is semantics.
@@ -99,9 +96,7 @@ class SoftTokens(nn.Module):
         new = {"semantics": rows, "tables.item_bias": rows @ self.semantic_bias}
         new |= {"item_vectors": vectors, "tables.item_vectors": vectors}
         state = self.state_dict()
-        return self.from_state(
-            state | {name: torch.cat([state[name], more]) for name, more in new.items()}, self.has_residual
-        )
+        return self.from_state(state | {name: torch.cat([state[name], more]) for name, more in new.items()})
 
     def user_embedding(self, user: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
         """Input embeddings [B, d] of `<User_ID>`; users unseen in training are folded in from history [B, H]."""
@@ -130,9 +125,7 @@ class SoftTokens(nn.Module):
         return placed
 
     def combine(self, llm_logits: torch.Tensor, batch: Mapping[str, torch.Tensor], row: torch.Tensor) -> torch.Tensor:
-        """Final logits [N]: the LLM's, with the residual where it is on. `row` [N]: each target's row in the batch."""
-        if not self.has_residual:
-            return llm_logits
+        """Final logits [N]: the LLM's and the residual. `row` [N]: each target's row in the batch."""
         collab = self.tables.score(batch["user"][row], batch["item"], batch["history"][row])
         return self.llm_weight * llm_logits + self.collab_weight * collab + self.bias
 

@@ -76,7 +76,7 @@ def newcomer(bundle, item):
     for name in ("item_vectors", "tables.item_vectors"):
         state[name][item] = 0
     state["tables.item_bias"][item] = state["semantics"][item] @ state["semantic_bias"]
-    return replace(bundle, soft_tokens=SoftTokens.from_state(state, bundle.soft_tokens.has_residual))
+    return replace(bundle, soft_tokens=SoftTokens.from_state(state))
 
 
 def test_a_new_item_is_judged_as_one_of_the_catalogue_that_was_not_in_train(bundle, genre_data):

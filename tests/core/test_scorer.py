@@ -96,7 +96,8 @@ def test_packed_scores_with_an_adapter_equal_the_merged_models(lively_llm, promp
 def test_packed_stage_3_scores_equal_one_by_one_scores(
     lively_llm, prompts, split, soft_tokens, by_hand, residual, warm_token
 ):
-    soft_tokens.has_residual = residual
+    if not residual:
+        soft_tokens.set_residual(1.0, 0.0, 0.0)
     scorer = YesNoScorer(lively_llm, prompts.yes_id, prompts.no_id, soft_tokens)
     found = score_split(scorer, Packer(prompts, soft_tokens=True, warm_token=warm_token), split, 2048)
     assert_same_scores(found, stage_3_alone(lively_llm, prompts, split, by_hand, residual, warm_token))

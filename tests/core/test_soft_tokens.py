@@ -126,7 +126,7 @@ def test_residual_by_hand(soft_tokens, by_hand):
         for n, r in enumerate(row.tolist())
     ]
     torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=1e-5)
-    soft_tokens.has_residual = False
+    soft_tokens.set_residual(1.0, 0.0, 0.0)
     assert torch.equal(soft_tokens.combine(logits, batch, row), logits)
 
 
