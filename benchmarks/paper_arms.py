@@ -11,21 +11,23 @@ from components.train_collab.step import MODELS
 Kind = Literal["collab", "text_only", "late_fusion", "fused", "residual"]
 
 MODEL_NAMES = {"mf": "MF", "lightgcn": "LightGCN"}
-# Stage 3's switches, by arm. The ablations are of the paper's form: the residual would cover up what they lose.
-# Rates: the better of 5e-4 and 1e-3 on MovieLens-1M's valid; SeLLa-Rec's, of the same two, is 1e-3.
-_FUSED: dict[str, tuple[str, dict[str, Any]]] = {
+# Label, kind, and what stage 3 has of its own. The ablations are of the paper's form: the residual would cover up what
+# they lose. Rates: the better of 5e-4 and 1e-3 on MovieLens-1M's valid; SeLLa-Rec's, of the same two, is 1e-3.
+_FUSED: dict[str, tuple[str, Kind, dict[str, Any]]] = {
     "collm": (
         "CoLLM-style",
+        "fused",
         {"aligned": False, "warm_start": False, "warm_token": False, "learning_rate": 5e-4},
     ),
     "no-alignment": (
         "SeLLa-Rec, no alignment",
+        "fused",
         {"aligned": False, "warm_start": False, "learning_rate": 5e-4},
     ),
-    "no-warm-start": ("SeLLa-Rec, no warm start", {"warm_start": False}),
-    "no-warm-token": ("SeLLa-Rec, no `<Warm_ID>`", {"warm_token": False}),
-    "sella-paper": ("SeLLa-Rec, the paper's form", {}),
-    "sella": ("**SeLLa-Rec**, with the residual", {}),
+    "no-warm-start": ("SeLLa-Rec, no warm start", "fused", {"warm_start": False}),
+    "no-warm-token": ("SeLLa-Rec, no `<Warm_ID>`", "fused", {"warm_token": False}),
+    "sella-paper": ("SeLLa-Rec, the paper's form", "fused", {}),
+    "sella": ("**SeLLa-Rec**, with the residual", "residual", {}),
 }
 
 
@@ -61,10 +63,9 @@ def _arms() -> list[Arm]:
     arms += [
         Arm(f"late-fusion-{m}", f"late fusion with {MODEL_NAMES[m]} (yardstick)", "late_fusion", m) for m in MODELS
     ]
-    for name, (label, switches) in _FUSED.items():
+    for name, (label, kind, changes) in _FUSED.items():
         for model in MODELS:
-            fuse = tuple(switches.items())
-            kind: Kind = "residual" if name == "sella" else "fused"
+            fuse = tuple(changes.items())
             arms.append(Arm(f"{name}-{model}", f"{label}, {MODEL_NAMES[model]} beneath", kind, model, fuse))
     return arms
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ def train(arm: Arm, config: Config, drawn: dict[str, Any], labels: int, version:
     settings = getattr(config, section)
     # checked again: model_copy alone would take any value
     settings = settings.model_validate({**settings.model_dump(), **drawn, "max_labels": labels})
-    stages = stages_of(arm, config.model_copy(update={section: settings}), version, out, SEED)
+    # the arm's best settings so far give way to what is drawn
+    searched = replace(arm, fuse=tuple((name, value) for name, value in arm.fuse if name not in drawn))
+    stages = stages_of(searched, config.model_copy(update={section: settings}), version, out, SEED)
     metrics = json.loads((stages.folder(step) / "metrics.json").read_text())
     found = metrics if arm.kind == "text_only" else metrics["trained"]
     return {name: found[name] for name in ("auc", "uauc")}

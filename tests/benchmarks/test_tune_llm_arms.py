@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("optuna", reason="needs the extra `benchmarks`")
 
 
 def test_a_search_gives_each_arm_its_trials_and_keeps_them(command: list[str], steps_done: list[str]) -> None:
+    import mlflow
     import tune_llm_arms
 
     asked = [*command[:2], "--arms", "text-only", "collm-lightgcn", "--trials", "2", "--labels", "40"]
@@ -15,6 +19,14 @@ def test_a_search_gives_each_arm_its_trials_and_keeps_them(command: list[str], s
     tune_llm_arms.main(asked)
     assert steps_done.count("tune-llm") == 3  # two trials, and the one that stage 3 builds on
     assert steps_done.count("fuse") == 2
+    # what was drawn is what was trained with, also where the arm has a best rate of its own
+    trials = mlflow.search_runs(
+        experiment_names=["tune-llm-arms"], filter_string="params.gain != ''", output_format="list"
+    )
+    bundles = [json.loads(path.read_text())["fuse"] for path in Path("search").glob("stages/fuse-*/output/config.json")]
+    drawn = sorted(float(trial.data.params["learning_rate"]) for trial in trials)
+    assert drawn == sorted(fuse["learning_rate"] for fuse in bundles)
+    assert len(set(drawn)) == 2
     steps_done.clear()
     tune_llm_arms.main(asked)
     assert steps_done == []
