@@ -22,7 +22,7 @@ from components.core.metrics import evaluate_slice
 from components.core.packing import Packer
 from components.core.paths import atomic_output
 from components.core.rows import evaluation_rows
-from components.core.scorer import YesNoScorer
+from components.core.scorer import YesNoScorer, compile_layers
 from components.core.scoring import score_split
 from components.core.soft_tokens import SoftTokens
 from components.core.tracking import Tracker
@@ -40,6 +40,8 @@ def score_text(config: Config, dataset: Path, adapter: Path, output: Path, track
     """The tuned LLM without stage 3; valid: the users that tune-llm drew."""
     data = PreparedData(dataset)
     llm, tokenizer, _ = load_adapter(adapter / "adapter", config.backbone.device)
+    if config.tune.compile:
+        compile_layers(llm)
     prompts = build_prompts(tokenizer, config, data.items)
     scorer = YesNoScorer(llm, prompts.yes_id, prompts.no_id)
     show = partial(tracker.progress, note="scoring test")
@@ -61,6 +63,8 @@ def score_fused(config: Config, dataset: Path, bundle: Path, output: Path, track
     test = rows_to_score(config, PreparedData(dataset))
     show = partial(tracker.progress, note="scoring test")
     model = load_bundle(bundle, config.backbone.device)
+    if config.fuse.compile:
+        compile_layers(model.llm)
     model.soft_tokens.set_residual(1.0, 0.0, 0.0)
     _write(output, model.score(test, "sella", show), json.loads((bundle / "metrics.json").read_text())["trained"])
 

@@ -112,6 +112,9 @@ class LLMTrainingConfig(Section):
     valid_users: int = Field(200, ge=1, description="Users of valid that are scored after training, drawn at random")
     save_every: int = Field(20, ge=1, description="Optimizer steps between checkpoints")
     gradient_checkpointing: bool = Field(False, description="Less memory for a third more time; for 7B backbones")
+    compile: bool = Field(
+        False, description="torch.compile; on CPU it needs a C++ compiler and a minute, for a third to four fifths more"
+    )
 
 
 class TuneConfig(LLMTrainingConfig):
@@ -200,6 +203,13 @@ class Config(Section):
     def _deterministic_in_float32(self) -> Config:
         if self.deterministic and self.backbone.dtype != "float32":
             raise ValueError("deterministic needs backbone.dtype: float32")
+        return self
+
+    @model_validator(mode="after")
+    def _compiled_whole(self) -> Config:
+        for name, section in (("tune", self.tune), ("fuse", self.fuse)):
+            if section.compile and (self.launch.sharded or section.gradient_checkpointing):
+                raise ValueError(f"{name}.compile was not tried with launch.sharded or gradient_checkpointing; unset it")
         return self
 
     def until(self, time: str) -> Config:

@@ -71,7 +71,7 @@ class YesNoScorer(nn.Module):
         with torch.autocast(embeddings.device.type, dtype=torch.bfloat16, enabled=low_precision):
             hidden: torch.Tensor = decoder_of(self.llm)(
                 inputs_embeds=embeddings,
-                attention_mask=mask,
+                attention_mask=_additive(mask, embeddings.dtype),
                 position_ids=batch["position_ids"],
                 past_key_values=cache,
                 use_cache=cache is not None,
@@ -85,6 +85,23 @@ class YesNoScorer(nn.Module):
         if self.soft_tokens is None:
             return logits
         return self.soft_tokens.combine(logits, batch, row)
+
+
+def compile_layers(llm: Any) -> None:
+    """Have the layers of an LLM's decoder compiled when they are first used, once for all alike and all lengths."""
+    decoder: Any = decoder_of(llm)
+    if decoder.device.type == "cpu":
+        # the backward pass of torch's flash kernel for the CPU would be a third of a training step
+        decoder.set_attn_implementation("eager")
+    for layer in decoder.layers:
+        layer.compile(dynamic=True)
+
+
+def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What to add to attention's logits: 0 where `mask` is true, the lowest number elsewhere. transformers' `eager`
+    attention would add a boolean mask as 0 and 1.
+    """
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
 def decoder_of(llm: Any) -> nn.Module:

@@ -25,7 +25,7 @@ from components.core.packing import Packer
 from components.core.paths import atomic_output
 from components.core.projection import Projection
 from components.core.rows import sample_users
-from components.core.scorer import YesNoScorer
+from components.core.scorer import YesNoScorer, compile_layers
 from components.core.scoring import score_split
 from components.core.soft_tokens import SoftTokens
 from components.core.step import Step
@@ -70,6 +70,8 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
     prompts = build_prompts(tokenizer, config, data.items)
     if config.fuse.gradient_checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False})
+    if config.fuse.compile:
+        compile_layers(llm)
     soft_tokens = build_soft_tokens(config, inputs, llm).to(llm.device)
     valid, text_logits = load_valid_logits(inputs.adapter / VALID_LOGITS, data, config.evaluate)
 

@@ -20,7 +20,7 @@ from components.core.packing import Packer
 from components.core.paths import atomic_output
 from components.core.prompt import PromptBuilder
 from components.core.rows import evaluation_rows, sample_users
-from components.core.scorer import YesNoScorer
+from components.core.scorer import YesNoScorer, compile_layers
 from components.core.scoring import score_split
 from components.core.step import Step
 from components.core.tracking import Tracker
@@ -50,6 +50,8 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
     llm = add_adapter(backbone, config.tune)
     if config.tune.gradient_checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False})
+    if config.tune.compile:
+        compile_layers(llm)
     scorer, packer = YesNoScorer(llm, prompts.yes_id, prompts.no_id), Packer(prompts)
     store = store_of(config.launch, checkpoints)
     curves = train(scorer, packer, data.train, config.tune, checkpoints, tracker, config.seed, store)
