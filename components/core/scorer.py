@@ -5,6 +5,8 @@ Shapes: B rows, L tokens, N targets, d hidden size.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from components.core.backbone import BackboneError
 from components.core.packing import block_attention_mask
 
 if TYPE_CHECKING:
@@ -88,7 +91,14 @@ class YesNoScorer(nn.Module):
 
 
 def compile_layers(llm: Any) -> None:
-    """Have the layers of an LLM's decoder compiled when they are first used, once for all alike and all lengths."""
+    """Have the layers of an LLM's decoder compiled when they are first used, once for all alike and all lengths.
+
+    Raises:
+        BackboneError: there is no C++ compiler.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise BackboneError(f"compile: {compiler} is not installed; install a C++ compiler, or unset it in tune and fuse")
     decoder: Any = decoder_of(llm)
     if decoder.device.type == "cpu":
         # the backward pass of torch's flash kernel for the CPU would be a third of a training step

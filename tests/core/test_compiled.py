@@ -1,0 +1,53 @@
+"""Compiled layers against the same layers as they are: scores and gradients."""
+
+import copy
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from components.core.adapter import add_adapter
+from components.core.backbone import BackboneError
+from components.core.config import TuneConfig
+from components.core.packing import Packer, group_by_user
+from components.core.scorer import YesNoScorer, compile_layers
+from components.core.scoring import score_split
+
+
+@pytest.fixture
+def plain(lively_llm, prompts):
+    torch.manual_seed(0)
+    tuned = add_adapter(lively_llm, TuneConfig(lora_rank=4, lora_dropout=0))
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return YesNoScorer(tuned, prompts.yes_id, prompts.no_id)
+
+
+def gradients(scorer, batch):
+    scorer.train()(**batch).square().sum().backward()
+    return {name: p.grad for name, p in scorer.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_compiled_layers_give_the_same_scores_and_gradients(plain, prompts, random_split):
+    split, packer = random_split(rows=8, seed=5), Packer(prompts)
+    compiled = copy.deepcopy(plain)
+    compile_layers(compiled.llm)
+    expected = score_split(plain, packer, split, 256)
+    assert expected.std() > 0.3
+    np.testing.assert_allclose(score_split(compiled, packer, split, 256), expected, atol=1e-4, rtol=0)
+
+    batch = dict(packer.batch(split, packer.pack(split, group_by_user(split, 3))))
+    del batch["index"], batch["labels"]
+    found, by_hand = gradients(compiled, batch), gradients(plain, batch)
+    assert found.keys() == by_hand.keys() and len(found) == 2 * 2 * 7
+    for name, gradient in by_hand.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max()))
+
+
+def test_no_compiler_is_an_error_at_once(plain, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(BackboneError, match="no-such-compiler is not installed; install a C"):
+        compile_layers(plain.llm)
