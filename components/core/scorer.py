@@ -71,7 +71,9 @@ class YesNoScorer(nn.Module):
         if self.soft_tokens is not None:
             embeddings = self.soft_tokens(embeddings, batch)
         low_precision = embeddings.dtype == torch.bfloat16
-        with torch.autocast(embeddings.device.type, dtype=torch.bfloat16, enabled=low_precision):
+        # the cache tells layers apart by their number, so each would be compiled for itself
+        stance = torch.compiler.set_stance("default" if cache is None else "force_eager")
+        with stance, torch.autocast(embeddings.device.type, dtype=torch.bfloat16, enabled=low_precision):
             hidden: torch.Tensor = decoder_of(self.llm)(
                 inputs_embeds=embeddings,
                 attention_mask=_additive(mask, embeddings.dtype),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from components.core import scoring
 from components.core.adapter import add_adapter
 from components.core.backbone import BackboneError
 from components.core.config import TuneConfig
@@ -31,12 +32,18 @@ def gradients(scorer, batch):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-def test_compiled_layers_give_the_same_scores_and_gradients(plain, prompts, random_split):
+def test_compiled_layers_give_the_same_scores_and_gradients(plain, prompts, random_split, monkeypatch):
+    # otherwise layers are left as they are after so many compilations
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 3)
     split, packer = random_split(rows=8, seed=5), Packer(prompts)
     compiled = copy.deepcopy(plain)
     compile_layers(compiled.llm)
     expected = score_split(plain, packer, split, 256)
     assert expected.std() > 0.3
+    np.testing.assert_allclose(score_split(compiled, packer, split, 256), expected, atol=1e-4, rtol=0)
+    # with the history's keys and values in a cache
+    monkeypatch.setattr(scoring, "_PACKED_TARGETS", 0)
     np.testing.assert_allclose(score_split(compiled, packer, split, 256), expected, atol=1e-4, rtol=0)
 
     batch = dict(packer.batch(split, packer.pack(split, group_by_user(split, 3))))
