@@ -58,23 +58,23 @@ def measure(config: Config, data: PreparedData) -> list[tuple[str, float, float]
     packer = Packer(prompts)
     rates = []
     for what, split, grouped, pass_over in (
-        ("training (LoRA)", data.train, group_by_user, _train),
+        ("training (LoRA)", data.train, group_by_user, train),
         # a user's rows share one history there, so they may be grouped as in training
-        ("scoring", evaluation_rows(data.test, config.evaluate), group_by_user, _score),
+        ("scoring", evaluation_rows(data.test, config.evaluate), group_by_user, score),
     ):
         one_by_one = [np.array([row]) for group in grouped(split, TARGETS) for row in group]
         packed = grouped(split, TARGETS)
         rates.append(
             (
                 what,
-                _rate(scorer, packer, split, one_by_one, PROMPTS_A_BATCH, pass_over),
-                _rate(scorer, packer, split, packed, max(1, PROMPTS_A_BATCH // 2), pass_over),
+                rate(scorer, packer, split, one_by_one, PROMPTS_A_BATCH, pass_over),
+                rate(scorer, packer, split, packed, max(1, PROMPTS_A_BATCH // 2), pass_over),
             )
         )
     return rates
 
 
-def _rate(
+def rate(
     scorer: YesNoScorer,
     packer: Packer,
     split: Split,
@@ -82,6 +82,7 @@ def _rate(
     batch_size: int,
     pass_over: Callable[[YesNoScorer, dict[str, torch.Tensor]], None],
 ) -> float:
+    """Labels per second in the best of several passes over some `LABELS` labels."""
     ordered = training_order(packer.pack(split, groups), batch_size, seed=0)
     batches, labels = [], 0
     for start in range(0, len(ordered), batch_size):
@@ -99,14 +100,16 @@ def _rate(
     return labels / best
 
 
-def _train(scorer: YesNoScorer, batch: dict[str, torch.Tensor]) -> None:
+def train(scorer: YesNoScorer, batch: dict[str, torch.Tensor]) -> None:
+    """A forward and a backward pass."""
     labels = batch.pop("labels")
     torch.nn.functional.binary_cross_entropy_with_logits(scorer.train()(**batch), labels).backward()
     scorer.zero_grad()
 
 
 @torch.inference_mode()
-def _score(scorer: YesNoScorer, batch: dict[str, torch.Tensor]) -> None:
+def score(scorer: YesNoScorer, batch: dict[str, torch.Tensor]) -> None:
+    """A forward pass."""
     del batch["labels"]
     scorer.eval()(**batch)
 

@@ -209,7 +209,9 @@ class Config(Section):
     def _compiled_whole(self) -> Config:
         for name, section in (("tune", self.tune), ("fuse", self.fuse)):
             if section.compile and (self.launch.sharded or section.gradient_checkpointing):
-                raise ValueError(f"{name}.compile was not tried with launch.sharded or gradient_checkpointing; unset it")
+                raise ValueError(
+                    f"{name}.compile is not for launch.sharded or gradient_checkpointing; unset one of them"
+                )
         return self
 
     def until(self, time: str) -> Config:

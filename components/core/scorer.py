@@ -100,7 +100,7 @@ def compile_layers(llm: Any) -> None:
     """
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        raise BackboneError(f"compile: {compiler} is not installed; install a C++ compiler, or unset it in tune and fuse")
+        raise BackboneError(f"{compiler} is not installed; install a C++ compiler or unset tune.compile, fuse.compile")
     decoder: Any = decoder_of(llm)
     if decoder.device.type == "cpu":
         # the backward pass of torch's flash kernel for the CPU would be a third of a training step

@@ -49,7 +49,8 @@ def test_compiled_layers_give_the_same_scores_and_gradients(plain, prompts, rand
     batch = dict(packer.batch(split, packer.pack(split, group_by_user(split, 3))))
     del batch["index"], batch["labels"]
     found, by_hand = gradients(compiled, batch), gradients(plain, batch)
-    assert found.keys() == by_hand.keys() and len(found) == 2 * 2 * 7
+    assert found.keys() == by_hand.keys()
+    assert len(found) == 2 * 2 * 7
     for name, gradient in by_hand.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max()))
 

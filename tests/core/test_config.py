@@ -51,6 +51,12 @@ def test_errors_name_the_field_and_the_mend(override, message):
         load_config(None, [override])
 
 
+@pytest.mark.parametrize("other", ["fuse.gradient_checkpointing=true", "launch.sharded=true"])
+def test_compiled_layers_are_neither_sharded_nor_computed_again(other):
+    with pytest.raises(ConfigError, match=r"fuse.compile is not for .*; unset one of them"):
+        load_config(None, ["fuse.compile=true", other])
+
+
 def test_errors_name_the_file(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("tune:\n  lora_rnk: 3\n")
