@@ -36,10 +36,16 @@ def _scored(row: Row, stages: Path) -> Path:
 
 
 def write_table(rows: Rows, draws: Draws, reference: str, slices: bool) -> str:
-    """The parts of the table; the others are compared with the arm `reference`, and `slices` adds users and items."""
+    """The parts of the table; `slices` adds users and items.
+
+    The arm `reference` is compared with all; SeLLa-Rec above another collaborative model with what is above that one.
+    """
     parts = [arms_table(rows, draws)]
-    if reference in rows and len(rows) > 1:
-        parts.append(differences_table(rows, draws, reference))
+    rivals = {reference: list(rows)} if reference in rows else {}
+    for name in _in_order(rows):
+        if ARMS[name].kind == "residual" and name != reference:
+            rivals[name] = [other for other in rows if ARMS[other].model == ARMS[name].model]
+    parts += [differences_table(rows, draws, name, others) for name, others in rivals.items() if len(others) > 1]
     if slices:
         parts += [slices_table(rows, of) for of in ("users", "items")]
     return "\n\n".join("\n".join(lines) for lines in parts)
@@ -71,13 +77,13 @@ def _in_order(names: Collection[str]) -> list[str]:
     return [name for name in ARMS if name in names]
 
 
-def differences_table(rows: Rows, draws: Draws, reference: str) -> list[str]:
-    """The reference minus each arm on the seeds both have, with p-values corrected over the arms of a metric."""
+def differences_table(rows: Rows, draws: Draws, reference: str, rivals: Collection[str]) -> list[str]:
+    """The reference minus each rival on the seeds both have, with p-values corrected over the rivals of a metric."""
     lines = [
         f"| {ARMS[reference].label}, minus | AUC (95 %) | p | UAUC (95 %) | p |",
         "|---|---:|---:|---:|---:|",
     ]
-    others = [name for name in _in_order(rows) if name != reference and set(rows[name]) & set(rows[reference])]
+    others = [name for name in _in_order(rivals) if name != reference and set(rows[name]) & set(rows[reference])]
     cells: dict[str, list[str]] = {name: [] for name in others}
     for metric in METRICS:
         points, drawn = {}, {}

@@ -15,7 +15,7 @@ import pytest
 from paper_arms import ARMS
 from paper_rows import slice_masks, stages_of
 from paper_stages import Stages
-from paper_table import holm, two_sided
+from paper_table import holm, two_sided, write_table
 from sklearn.metrics import roc_auc_score
 
 from components.core.bundle import load_bundle
@@ -210,6 +210,22 @@ def test_slices_by_hand() -> None:
         "items with no train rows": [3],
         "items with 1 to 6 train rows": [0, 1, 2],
     }
+
+
+def test_each_sella_rec_is_compared_with_what_is_above_its_own_model() -> None:
+    aucs = {"sella-lightgcn": 0.75, "sella-mf": 0.74, "late-fusion-mf": 0.73, "late-fusion-lightgcn": 0.72}
+    cost = {"fuse": {"seconds": 60.0, "peak_rss_mb": 1024.0}}
+    rows = {
+        arm: {0: {"test": {"auc": auc, "uauc": auc}, "valid": {"auc": auc, "uauc": auc}, "costs": cost}}
+        for arm, auc in aucs.items()
+    }
+    draws = {arm: {0: {metric: np.full(9, auc) for metric in ("auc", "uauc")}} for arm, auc in aucs.items()}
+    *_, main, other = write_table(rows, draws, "sella-lightgcn", slices=False).split("\n\n")
+    assert len(main.splitlines()) == 2 + 3
+    head, _, *lines = other.splitlines()
+    assert head.startswith(f"| {ARMS['sella-mf'].label}, minus |")
+    assert [line.split(" |")[0] for line in lines] == [f"| {ARMS['late-fusion-mf'].label}"]
+    assert "+0.0100 (+0.0100 to +0.0100)" in lines[0]
 
 
 def test_p_values_by_hand() -> None:
