@@ -113,7 +113,7 @@ class LLMTrainingConfig(Section):
     save_every: int = Field(20, ge=1, description="Optimizer steps between checkpoints")
     gradient_checkpointing: bool = Field(False, description="Less memory for a third more time; for 7B backbones")
     compile: bool = Field(
-        False, description="torch.compile; on CPU it takes a C++ compiler and a minute, and gains a fifth to three fifths"
+        False, description="torch.compile; on CPU it takes a C++ compiler and a minute; a fifth to three fifths faster"
     )
 
 
