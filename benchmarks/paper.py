@@ -7,8 +7,9 @@
 A row of results (one arm, one seed) is added to OUT/rows.jsonl as soon as it exists. Steps that arms share are done
 once. Whatever was killed goes on when the same command is given again: finished steps are found by the settings they
 depend on, a training by its checkpoint, also after OUT and FOLDER were copied to another machine. They are not found by
-the version of the code, which the table names instead: after a change of the steps' code give another OUT. In MLflow,
-experiment `paper`, the table is a run and each row a run under it.
+the version of the code, which the table names instead: after a change of the steps' code give another OUT. The published
+rows and the scores behind them are a folder in benchmarks/results: a copy of it as OUT is what to add arms and seeds to.
+In MLflow, experiment `paper`, the table is a run and each row a run under it.
 """
 
 from __future__ import annotations
@@ -219,12 +220,20 @@ def table(out: Path, slices: bool = True) -> str:
 
 
 def publish(out: Path, text: str) -> None:
-    """Put the table where readers look: the README has it without slices, `benchmarks/results` whole, with the rows."""
+    """Put the table where readers look: the README has it without slices, `benchmarks/results` whole, with its rows and
+    what they were computed from, the scores of test: an OUT to go on from.
+    """
     name = Path(read_request(out)[2][0]).stem
     replace_block("paper", table(out, slices=False))
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"paper-{name}.md").write_text(text + "\n")
-    shutil.copyfile(out / "rows.jsonl", RESULTS / f"paper-{name}.jsonl")
+    with atomic_output(RESULTS / f"paper-{name}") as kept:
+        kept.mkdir()
+        rows = [row for of_arm in read_rows(out).values() for row in of_arm.values()]
+        (kept / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        for row in rows:
+            scored = Path("stages", f"{LAST_STEP[ARMS[row['arm']].kind]}-{row['key']}", "output")
+            shutil.copytree(out / scored, kept / scored)
 
 
 def _unfinished(out: Path) -> str:

@@ -105,7 +105,20 @@ def test_the_readme_gets_the_table_and_the_results_folder_all_of_it(
     assert "train rows" not in blocks["paper"]
     shown = set(blocks["paper"].splitlines())
     assert shown < set(page.read_text().splitlines())
-    assert page.with_suffix(".jsonl").read_text() == (out / "rows.jsonl").read_text()
+
+
+def test_what_was_published_is_gone_on_from(
+    out: Path, command: list[str], steps_done: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paper, "replace_block", lambda *_: None)
+    monkeypatch.setattr(paper, "RESULTS", tmp_path / "results")
+    for _ in range(2):
+        paper.main(["--table", "--write", "--out", str(out)])
+    (kept,) = (path for path in (tmp_path / "results").iterdir() if path.is_dir())
+    at = command.index("--out") + 1
+    paper.main([*command[:at], str(kept), *command[at + 1 :], "--arms", *ASKED])
+    assert steps_done == ["prepare-data"]
+    assert (kept / "table.md").read_text() == (out / "table.md").read_text()
 
 
 def test_another_arm_shares_the_steps_that_it_can(out: Path, command: list[str], steps_done: list[str]) -> None:
