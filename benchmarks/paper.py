@@ -7,8 +7,8 @@
 A row of results (one arm, one seed) is added to OUT/rows.jsonl as soon as it exists. Steps that arms share are done
 once. Whatever was killed goes on when the same command is given again: finished steps are found by the settings they
 depend on, a training by its checkpoint, also after OUT and FOLDER were copied to another machine. They are not found by
-the version of the code, which the table names instead: after a change of the steps' code give another OUT. The published
-rows and the scores behind them are a folder in benchmarks/results: a copy of it as OUT is what to add arms and seeds to.
+the version of the code, which the table names instead: after a change of the steps' code give another OUT. Published
+rows and the scores behind them are a folder in benchmarks/results: a copy of it as OUT is what to add arms or seeds to.
 In MLflow, experiment `paper`, the table is a run and each row a run under it.
 """
 
