@@ -70,13 +70,16 @@ class YesNoScorer(nn.Module):
         embeddings = self.llm.get_input_embeddings()(batch["input_ids"])
         if self.soft_tokens is not None:
             embeddings = self.soft_tokens(embeddings, batch)
+        decoder: Any = decoder_of(self.llm)
+        if decoder.config._attn_implementation == "eager":
+            mask = _additive(mask, embeddings.dtype)
         low_precision = embeddings.dtype == torch.bfloat16
         # the cache tells layers apart by their number, so each would be compiled for itself
         stance = torch.compiler.set_stance("default" if cache is None else "force_eager")
         with stance, torch.autocast(embeddings.device.type, dtype=torch.bfloat16, enabled=low_precision):
-            hidden: torch.Tensor = decoder_of(self.llm)(
+            hidden: torch.Tensor = decoder(
                 inputs_embeds=embeddings,
-                attention_mask=_additive(mask, embeddings.dtype),
+                attention_mask=mask,
                 position_ids=batch["position_ids"],
                 past_key_values=cache,
                 use_cache=cache is not None,
@@ -110,9 +113,7 @@ def compile_layers(llm: Any) -> None:
 
 
 def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What to add to attention's logits: 0 where `mask` is true, the lowest number elsewhere. transformers' `eager`
-    attention would add a boolean mask as 0 and 1.
-    """
+    """What to add to attention's logits: 0 where `mask` is true, the lowest number elsewhere."""
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
