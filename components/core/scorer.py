@@ -72,6 +72,7 @@ class YesNoScorer(nn.Module):
             embeddings = self.soft_tokens(embeddings, batch)
         decoder: Any = decoder_of(self.llm)
         if decoder.config._attn_implementation == "eager":
+            # which would add a boolean mask to its logits as it is
             mask = _additive(mask, embeddings.dtype)
         low_precision = embeddings.dtype == torch.bfloat16
         # the cache tells layers apart by their number, so each would be compiled for itself
