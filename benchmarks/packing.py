@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -39,23 +40,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="replace the table in the README")
     write = parser.parse_args().write
-    config = load_config(PACKAGED["quickstart"])
-    with tempfile.TemporaryDirectory() as folder:
-        prepare_data(config, Path(folder) / "data", Tracker())
-        rows = measure(config, PreparedData(Path(folder) / "data"))
-    source = provenance("embedded MovieLens, SmolLM2-135M-Instruct", [config.seed])
-    text = "\n".join([*table(rows), "", f"`python benchmarks/packing.py`: best of {REPEATS}. {source}"])
+    with quickstart() as (config, data):
+        rows = measure(config, data)
+    text = "\n".join([*table(rows), "", source("packing", f"best of {REPEATS}", config.seed)])
     print(text)
     if write:
         replace_block("packing", text)
 
 
-def measure(config: Config, data: PreparedData) -> list[tuple[str, float, float]]:
-    """(what, labels per second one by one, packed) for a training step and for scoring."""
+@contextmanager
+def quickstart() -> Iterator[tuple[Config, PreparedData]]:
+    """The packaged configuration and its data, prepared in a folder that lasts as long as the context."""
+    config = load_config(PACKAGED["quickstart"])
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_data(config, Path(folder) / "data", Tracker())
+        yield config, PreparedData(Path(folder) / "data")
+
+
+def source(name: str, how: str, seed: int) -> str:
+    """The line under a table: the command, how it measures, and where its figures came from."""
+    made = provenance("embedded MovieLens, SmolLM2-135M-Instruct", [seed])
+    return f"`python benchmarks/{name}.py`: {how}. {made}"
+
+
+def make_scorer(config: Config, data: PreparedData) -> tuple[YesNoScorer, Packer]:
+    """The LLM with a fresh adapter, and the packer of its prompts."""
     llm, tokenizer = load_backbone(config.backbone)
     prompts = PromptBuilder(tokenizer, config.prompt, data.titles)
-    scorer = YesNoScorer(add_adapter(llm, config.tune), prompts.yes_id, prompts.no_id)
-    packer = Packer(prompts)
+    return YesNoScorer(add_adapter(llm, config.tune), prompts.yes_id, prompts.no_id), Packer(prompts)
+
+
+def measure(config: Config, data: PreparedData) -> list[tuple[str, float, float]]:
+    """(what, labels per second one by one, packed) for a training step and for scoring."""
+    scorer, packer = make_scorer(config, data)
     rates = []
     for what, split, grouped, pass_over in (
         ("training (LoRA)", data.train, group_by_user, train),

@@ -105,6 +105,7 @@ def test_the_readme_gets_the_table_and_the_results_folder_all_of_it(
     assert "train rows" not in blocks["paper"]
     shown = set(blocks["paper"].splitlines())
     assert shown < set(page.read_text().splitlines())
+    assert (page.with_suffix("") / "rows.jsonl").read_text() == (out / "rows.jsonl").read_text()
 
 
 def test_what_was_published_is_gone_on_from(
