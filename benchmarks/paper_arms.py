@@ -8,7 +8,7 @@ from typing import Any, Literal
 from components.core.config import Config
 from components.train_collab.step import MODELS
 
-Kind = Literal["collab", "text_only", "late_fusion", "fused", "residual"]
+Kind = Literal["collab", "text_only", "late_fusion", "aligned", "fused", "residual"]
 
 MODEL_NAMES = {"mf": "MF", "lightgcn": "LightGCN"}
 # Label, kind, and what stage 3 has of its own. The ablations are of the paper's form: the residual would cover up what
@@ -38,7 +38,8 @@ class Arm:
     Attributes:
         name: on the command line and in the results.
         label: in the table.
-        kind: what scores; `fused`: the LLM that reads the special tokens, `residual`: the same and the residual.
+        kind: what scores; `aligned`: the collaborative model as stage 2 leaves it, without an LLM; `fused`: the LLM
+            that reads the special tokens; `residual`: the same and the residual.
         model: the collaborative model that scores or lies beneath; none for the text-only LLM.
         fuse: what differs from the configuration's section fuse.
     """
@@ -63,6 +64,7 @@ def _arms() -> list[Arm]:
     arms += [
         Arm(f"late-fusion-{m}", f"late fusion with {MODEL_NAMES[m]} (yardstick)", "late_fusion", m) for m in MODELS
     ]
+    arms += [Arm(f"aligned-{m}", f"{MODEL_NAMES[m]} as stage 2 leaves it (yardstick)", "aligned", m) for m in MODELS]
     for name, (label, kind, changes) in _FUSED.items():
         for model in MODELS:
             fuse = tuple(changes.items())

@@ -20,6 +20,7 @@ LAST_STEP = {
     "collab": "score-collab",
     "text_only": "score-text",
     "late_fusion": "score-late",
+    "aligned": "score-aligned",
     "fused": "score-fused",
     "residual": "score-residual",
 }

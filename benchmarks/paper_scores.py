@@ -58,6 +58,13 @@ def score_late(config: Config, dataset: Path, at: Mapping[str, Path], output: Pa
     _write(output, fusion.score(read_logits(at["score-text"]), read_logits(at["score-collab"])), on_valid)
 
 
+def score_aligned(config: Config, dataset: Path, aligned: Path, output: Path) -> None:
+    """The collaborative score that the residual adds, alone; valid: all its rows."""
+    data, tables = PreparedData(dataset), CollabTables.load(aligned / "tables")
+    valid = evaluate_slice(data.valid.user, data.valid.label, tables.score_split(data.valid))
+    _write(output, tables.score_split(rows_to_score(config, data)), valid)
+
+
 def score_fused(config: Config, dataset: Path, bundle: Path, output: Path, tracker: Tracker) -> None:
     """The LLM with its special tokens, the residual left out; valid: the users that fuse drew."""
     test = rows_to_score(config, PreparedData(dataset))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paper_scores import score_collab, score_fused, score_late, score_residual, score_text
+from paper_scores import score_aligned, score_collab, score_fused, score_late, score_residual, score_text
 from provenance import commit
 
 from components.align_collab.step import align_collab
@@ -48,6 +48,7 @@ _READS = {
     "score-collab": _Reads(("collab", "evaluate"), ("train-collab",)),
     "score-text": _Reads(("evaluate",), ("tune-llm",)),
     "score-late": _Reads((), ("score-text", "score-collab")),
+    "score-aligned": _Reads(("evaluate",), ("align-collab",)),
     "score-fused": _Reads(("evaluate",), ("fuse",)),
     "score-residual": _Reads((), ("score-fused",)),
 }
@@ -135,6 +136,8 @@ def _run(step: str, config: Config, at: Mapping[str, Path], out: Path, checkpoin
             score_text(config, at["prepare-data"], at["tune-llm"], out, tracker)
         case "score-late":
             score_late(config, at["prepare-data"], at, out)
+        case "score-aligned":
+            score_aligned(config, at["prepare-data"], at["align-collab"], out)
         case "score-fused":
             score_fused(config, at["prepare-data"], at["fuse"], out, tracker)
         case "score-residual":

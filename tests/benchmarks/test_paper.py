@@ -24,18 +24,23 @@ from components.core.dataset import PreparedData, Split
 from components.core.rows import evaluation_rows
 from pipeline import PACKAGED
 
-ASKED = ["lightgcn", "text-only", "late-fusion-lightgcn", "sella-lightgcn"]
+ASKED = ["lightgcn", "text-only", "late-fusion-lightgcn", "aligned-lightgcn", "sella-lightgcn"]
 
 
 @pytest.fixture(scope="module")
 def out(command: list[str]) -> Path:
-    """OUT after a first run of four arms."""
+    """OUT after a first run of five arms."""
     paper.main([*command, "--arms", *ASKED])
     return Path(command[command.index("--out") + 1])
 
 
 def rows_of(out: Path) -> dict[str, dict[str, Any]]:
     return {row["arm"]: row for row in map(json.loads, (out / "rows.jsonl").read_text().splitlines())}
+
+
+def read_logits_of_llm(out: Path) -> np.ndarray:
+    (scored,) = out.glob("stages/score-fused-*/output/test.parquet")
+    return pl.read_parquet(scored)["logit"].to_numpy()
 
 
 def test_every_row_holds_the_auc_of_the_scores_that_were_kept(out: Path) -> None:
@@ -61,6 +66,10 @@ def test_every_row_holds_the_auc_of_the_scores_that_were_kept(out: Path) -> None
     for arm, name in (("text_only", "text-only"), ("sella", "sella-lightgcn")):
         assert scores[name] == pytest.approx(model.score(test, arm), abs=1e-5)
     assert not np.allclose(scores["sella-lightgcn"], scores["late-fusion-lightgcn"])
+    # less the LLM's part, SeLLa-Rec's score is linear in the aligned model's
+    llm = model.soft_tokens.llm_weight.item() * read_logits_of_llm(out)
+    parts = np.stack([scores["aligned-lightgcn"], np.ones(len(label))], axis=1)
+    assert np.linalg.lstsq(parts, scores["sella-lightgcn"] - llm)[1] == pytest.approx(0, abs=1e-4)
 
 
 def test_the_table_has_all_arms_and_says_which_were_not_run(out: Path, capsys: Any) -> None:
