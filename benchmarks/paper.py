@@ -23,7 +23,7 @@ from typing import Any
 
 import mlflow
 from paper_arms import ARMS
-from paper_rows import LAST_STEP, Row, make_row, stages_of
+from paper_rows import LAST_STEP, Row, make_row, scored_folder, stages_of
 from paper_scores import rows_to_score
 from paper_stages import digest
 from paper_table import RESAMPLES, draw, write_table
@@ -232,8 +232,7 @@ def publish(out: Path, text: str) -> None:
         rows = [row for of_arm in read_rows(out).values() for row in of_arm.values()]
         (kept / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         for row in rows:
-            scored = Path("stages", f"{LAST_STEP[ARMS[row['arm']].kind]}-{row['key']}", "output")
-            shutil.copytree(out / scored, kept / scored)
+            shutil.copytree(scored_folder(row, out / "stages"), scored_folder(row, kept / "stages"))
 
 
 def _unfinished(out: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from paper_arms import Arm
+from paper_arms import ARMS, Arm
 from paper_scores import read_logits, read_valid, rows_to_score
 from paper_stages import Stages
 
@@ -29,6 +29,11 @@ LAST_STEP = {
 def stages_of(arm: Arm, config: Config, data_version: str, out: Path, seed: int) -> Stages:
     """The steps behind an arm."""
     return Stages(arm.configure(config, seed), data_version, out / "stages", f"seed {seed}, {arm.name}")
+
+
+def scored_folder(row: Row, stages: Path) -> Path:
+    """Where the scores are that a row was computed from, `stages` being the folder of all steps."""
+    return stages / f"{LAST_STEP[ARMS[row['arm']].kind]}-{row['key']}" / "output"
 
 
 def make_row(arm: Arm, stages: Stages, config: Config, seed: int) -> Row:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from paper_arms import ARMS, PUBLISHED
-from paper_rows import LAST_STEP, Row
+from paper_rows import Row, scored_folder
 from paper_scores import read_logits
 
 from components.core.bootstrap import bootstrap
@@ -24,15 +24,13 @@ def draw(rows: Rows, test: Split, stages: Path) -> Draws:
     seeds = sorted({seed for of_arm in rows.values() for seed in of_arm})
     drawn: Draws = {arm: {} for arm in rows}
     for seed in seeds:
-        scores = {arm: read_logits(_scored(of_arm[seed], stages)) for arm, of_arm in rows.items() if seed in of_arm}
+        scores = {
+            arm: read_logits(scored_folder(of_arm[seed], stages)) for arm, of_arm in rows.items() if seed in of_arm
+        }
         # the same random seed for every seed of the models: the same users are drawn
         for arm, metrics in bootstrap(test.user, test.label, scores, RESAMPLES, seed=0).draws.items():
             drawn[arm][seed] = metrics
     return drawn
-
-
-def _scored(row: Row, stages: Path) -> Path:
-    return stages / f"{LAST_STEP[ARMS[row['arm']].kind]}-{row['key']}" / "output"
 
 
 def write_table(rows: Rows, draws: Draws, reference: str, slices: bool) -> str:

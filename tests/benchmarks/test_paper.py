@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from paper_arms import ARMS
 from paper_rows import slice_masks, stages_of
+from paper_scores import read_logits
 from paper_stages import Stages
 from paper_table import holm, two_sided, write_table
 from sklearn.metrics import roc_auc_score
@@ -36,11 +37,6 @@ def out(command: list[str]) -> Path:
 
 def rows_of(out: Path) -> dict[str, dict[str, Any]]:
     return {row["arm"]: row for row in map(json.loads, (out / "rows.jsonl").read_text().splitlines())}
-
-
-def read_logits_of_llm(out: Path) -> np.ndarray:
-    (scored,) = out.glob("stages/score-fused-*/output/test.parquet")
-    return pl.read_parquet(scored)["logit"].to_numpy()
 
 
 def test_every_row_holds_the_auc_of_the_scores_that_were_kept(out: Path) -> None:
@@ -67,7 +63,8 @@ def test_every_row_holds_the_auc_of_the_scores_that_were_kept(out: Path) -> None
         assert scores[name] == pytest.approx(model.score(test, arm), abs=1e-5)
     assert not np.allclose(scores["sella-lightgcn"], scores["late-fusion-lightgcn"])
     # less the LLM's part, SeLLa-Rec's score is linear in the aligned model's
-    llm = model.soft_tokens.llm_weight.item() * read_logits_of_llm(out)
+    (scored,) = (out / "stages").glob("score-fused-*/output")
+    llm = model.soft_tokens.llm_weight.item() * read_logits(scored)
     parts = np.stack([scores["aligned-lightgcn"], np.ones(len(label))], axis=1)
     assert np.linalg.lstsq(parts, scores["sella-lightgcn"] - llm)[1] == pytest.approx(0, abs=1e-4)
 
