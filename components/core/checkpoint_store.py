@@ -26,10 +26,14 @@ def step_of(checkpoint: str | Path) -> int:
     return int(str(checkpoint).rpartition("-")[2])
 
 
-def store_of(launch: LaunchConfig, checkpoints: Path) -> CheckpointStore | None:
-    """The store for copies of a folder of checkpoints, under the folder's name; none where none is configured."""
+def store_of(launch: LaunchConfig, checkpoints: Path, part: str = "") -> CheckpointStore | None:
+    """The store for copies of a folder of checkpoints, under the folder's name; none where none is configured.
+
+    Args:
+        part: a folder in it, of a training that has its own.
+    """
     uri = launch.checkpoint_uri
-    return CheckpointStore(f"{uri.rstrip('/')}/{checkpoints.name}") if uri else None
+    return CheckpointStore("/".join(filter(None, (uri.rstrip("/"), checkpoints.name, part)))) if uri else None
 
 
 class CheckpointStore:

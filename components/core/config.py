@@ -125,6 +125,16 @@ class TuneConfig(LLMTrainingConfig):
     lora_layers: int | None = Field(
         None, ge=1, description="Adapt the last so many layers only; none: all, as the paper"
     )
+    title_epochs: float = Field(
+        0.0,
+        ge=0,
+        description="Epochs over the labels before the others, asked about titles alone: what raters say on average, "
+        "at a fifth of the tokens; 0: as the paper",
+    )
+    title_learning_rate: float = Field(2e-3, gt=0, description="Their peak; 1e-3 learned less")
+    label_shrinkage: float = Field(
+        0.0, ge=0, le=1, description="Share of the item's mean label in every training label; 0: as the paper"
+    )
 
 
 class DistillConfig(Section):

@@ -89,22 +89,23 @@ class _PackedTrainer(Trainer):
 class _Report(TrainerCallback):
     """Passes the Trainer's logs on as curves, metrics and progress."""
 
-    def __init__(self, tracker: Tracker, curves: Curves):
-        self._tracker, self._curves = tracker, curves
+    def __init__(self, tracker: Tracker, curves: Curves, prefix: str):
+        self._tracker, self._curves, self._prefix = tracker, curves, prefix
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
         if "loss" not in (logs or {}):
             return
-        self._tracker.metrics({"train_loss": logs["loss"], "learning_rate": logs["learning_rate"]}, state.global_step)
+        values = {"train_loss": logs["loss"], "learning_rate": logs["learning_rate"]}
+        self._tracker.metrics({f"{self._prefix}{name}": value for name, value in values.items()}, state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._tracker.progress(state.global_step, state.max_steps, "training")
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         logged = [entry for entry in state.log_history if "loss" in entry]
-        self._curves["train_loss"] = {
+        self._curves[f"{self._prefix}train_loss"] = {
             "step": [entry["step"] for entry in logged],
             "value": [entry["loss"] for entry in logged],
         }
@@ -119,11 +120,13 @@ def train(
     tracker: Tracker,
     seed: int,
     store: CheckpointStore | None = None,
+    prefix: str = "",
 ) -> Curves:
     """Train what in `scorer` requires gradients on a split's rows, in place; go on from `checkpoints` if it holds any.
 
     Args:
         store: has copies of `checkpoints`; a later one is fetched from it.
+        prefix: of the names of metrics and curve, where a step trains more than once.
 
     Returns:
         The loss curve: mean binary cross-entropy of the labels of the logged steps, in nats.
@@ -143,7 +146,7 @@ def train(
         train_dataset=rows,
         data_collator=lambda batch: _without_index(packer, split, batch),
         compute_loss_func=_mean_cross_entropy,
-        callbacks=[_Report(tracker, curves)],
+        callbacks=[_Report(tracker, curves, prefix)],
     )
     trainer.pop_callback(PrinterCallback)
     _leave_shards_alone(scorer)

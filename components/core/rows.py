@@ -1,7 +1,8 @@
-"""Which rows of a split the LLM is asked about, and with which history."""
+"""Which rows of a split the LLM is asked about, with which history, and what it is to answer."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -30,3 +31,28 @@ def sample_users(split: Split, users: int, seed: int) -> np.ndarray:
     everyone = np.unique(split.user)
     chosen = np.random.default_rng(seed).permutation(everyone)[:users]
     return np.flatnonzero(np.isin(split.user, chosen))
+
+
+def shrink_labels(split: Split, share: float) -> Split:
+    """Labels moved towards the mean label of their item: `(1 - share) * label + share * mean`, in [0, 1].
+
+    The means are the split's own. Single ratings are noisy, and what an item's raters say on average is most of what a
+    small LLM learns from them.
+    """
+    _, of_row = np.unique(split.item, return_inverse=True)
+    mean = (np.bincount(of_row, split.label) / np.bincount(of_row))[of_row]
+    return replace(split, label=((1 - share) * split.label + share * mean).astype(np.float32))
+
+
+def titles_alone(split: Split, epochs: float, seed: int) -> Split:
+    """Rows that ask about a title and say nothing of the user: no history, and for label the mean of the item's labels.
+
+    Cross-entropy is least where that mean is answered, with or without the noise of single labels.
+
+    Returns:
+        The rows in random order, as often as `epochs` says; all of one user, so that any share a packed row.
+    """
+    random = np.random.default_rng(seed)
+    orders = [random.permutation(len(split)) for _ in range(math.ceil(epochs))]
+    alone = replace(shrink_labels(split, 1.0), history=np.zeros_like(split.history), user=np.ones_like(split.user))
+    return alone.take(np.concatenate(orders)[: round(epochs * len(split))])

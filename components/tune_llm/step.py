@@ -1,4 +1,4 @@
-"""Stage 1: tune the LLM with LoRA to answer `Yes` or `No` from titles alone."""
+"""Stage 1: tune the LLM with LoRA to answer `Yes` or `No` from titles, without collaborative vectors."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from transformers import set_seed
 from components.core.adapter import add_adapter, save_adapter
 from components.core.backbone import load_backbone
 from components.core.checkpoint_store import store_of
-from components.core.config import Config
+from components.core.config import Config, TuneConfig
 from components.core.dataset import PreparedData
 from components.core.late_fusion import VALID_LOGITS, save_valid_logits
-from components.core.llm_training import train
+from components.core.llm_training import Curves, train
 from components.core.metrics import evaluate_slice
 from components.core.packing import Packer
 from components.core.paths import atomic_output
 from components.core.prompt import PromptBuilder
-from components.core.rows import evaluation_rows, sample_users
+from components.core.rows import evaluation_rows, sample_users, shrink_labels, titles_alone
 from components.core.scorer import YesNoScorer, compile_layers
 from components.core.scoring import score_split
 from components.core.step import Step
 from components.core.tracking import Tracker
+
+TITLES = "titles"
+# Titles behind a prompt without a history, which is short: more would save little.
+_TITLES_A_ROW = 8
 
 
 def run(step: Step) -> None:
@@ -53,8 +57,15 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
     if config.tune.compile:
         compile_layers(llm)
     scorer, packer = YesNoScorer(llm, prompts.yes_id, prompts.no_id), Packer(prompts)
+    curves: Curves = {}
+    if config.tune.title_epochs:
+        asked = titles_alone(data.train, config.tune.title_epochs, config.seed)
+        store = store_of(config.launch, checkpoints, TITLES)
+        settings = _for_titles(config.tune)
+        curves |= train(scorer, packer, asked, settings, checkpoints / TITLES, tracker, config.seed, store, "title_")
     store = store_of(config.launch, checkpoints)
-    curves = train(scorer, packer, data.train, config.tune, checkpoints, tracker, config.seed, store)
+    labels = shrink_labels(data.train, config.tune.label_shrinkage)
+    curves |= train(scorer, packer, labels, config.tune, checkpoints, tracker, config.seed, store)
 
     valid = evaluation_rows(data.valid, config.evaluate)
     rows = sample_users(valid, config.tune.valid_users, config.seed)
@@ -69,3 +80,8 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
         save_valid_logits(folder / VALID_LOGITS, rows, logits)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
         (folder / "curves.json").write_text(json.dumps(curves))
+
+
+def _for_titles(config: TuneConfig) -> TuneConfig:
+    changes = {"learning_rate": config.title_learning_rate, "targets_per_history": _TITLES_A_ROW, "max_labels": None}
+    return config.model_copy(update=changes)
