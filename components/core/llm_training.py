@@ -89,8 +89,9 @@ class _PackedTrainer(Trainer):
 class _Report(TrainerCallback):
     """Passes the Trainer's logs on as curves, metrics and progress."""
 
-    def __init__(self, tracker: Tracker, curves: Curves, prefix: str):
-        self._tracker, self._curves, self._prefix = tracker, curves, prefix
+    def __init__(self, tracker: Tracker, curves: Curves, phase: str):
+        self._tracker, self._curves = tracker, curves
+        self._prefix, self._note = (f"{phase}_", f"training on {phase}") if phase else ("", "training")
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
@@ -101,7 +102,7 @@ class _Report(TrainerCallback):
         self._tracker.metrics({f"{self._prefix}{name}": value for name, value in values.items()}, state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._tracker.progress(state.global_step, state.max_steps, "training")
+        self._tracker.progress(state.global_step, state.max_steps, self._note)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         logged = [entry for entry in state.log_history if "loss" in entry]
@@ -120,13 +121,13 @@ def train(
     tracker: Tracker,
     seed: int,
     store: CheckpointStore | None = None,
-    prefix: str = "",
+    phase: str = "",
 ) -> Curves:
     """Train what in `scorer` requires gradients on a split's rows, in place; go on from `checkpoints` if it holds any.
 
     Args:
         store: has copies of `checkpoints`; a later one is fetched from it.
-        prefix: of the names of metrics and curve, where a step trains more than once.
+        phase: what this training is on, where a step trains more than once; metrics and curve carry it in their names.
 
     Returns:
         The loss curve: mean binary cross-entropy of the labels of the logged steps, in nats.
@@ -146,7 +147,7 @@ def train(
         train_dataset=rows,
         data_collator=lambda batch: _without_index(packer, split, batch),
         compute_loss_func=_mean_cross_entropy,
-        callbacks=[_Report(tracker, curves, prefix)],
+        callbacks=[_Report(tracker, curves, phase)],
     )
     trainer.pop_callback(PrinterCallback)
     _leave_shards_alone(scorer)

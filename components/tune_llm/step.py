@@ -62,7 +62,7 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
         asked = titles_alone(data.train, config.tune.title_epochs, config.seed)
         store = store_of(config.launch, checkpoints, TITLES)
         settings = _for_titles(config.tune)
-        curves |= train(scorer, packer, asked, settings, checkpoints / TITLES, tracker, config.seed, store, "title_")
+        curves |= train(scorer, packer, asked, settings, checkpoints / TITLES, tracker, config.seed, store, TITLES)
     store = store_of(config.launch, checkpoints)
     labels = shrink_labels(data.train, config.tune.label_shrinkage)
     curves |= train(scorer, packer, labels, config.tune, checkpoints, tracker, config.seed, store)

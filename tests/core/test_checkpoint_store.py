@@ -98,3 +98,6 @@ def test_the_store_is_named_like_the_folder_and_made_only_where_configured(tmp_p
     store = store_of(LaunchConfig(checkpoint_uri="memory://bucket/"), tmp_path / "fuse-0123")
     assert store is not None
     assert store._path == "/bucket/fuse-0123"
+    # a part of it goes with the whole, which is cleared once the step has succeeded
+    part = store_of(LaunchConfig(checkpoint_uri="memory://bucket/"), tmp_path / "fuse-0123", "titles")
+    assert part._path == "/bucket/fuse-0123/titles"

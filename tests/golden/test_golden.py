@@ -76,7 +76,10 @@ def losses(
     distill_items(config, small_data, inputs.adapter, inputs.semantics, tracker)
     align_collab(config, small_data, inputs.collab, inputs.semantics, inputs.aligned, tracker)
     fuse(config, inputs, tmp_path / "bundle", tmp_path / "fuse", tracker)
-    found["fuse"] = seen[:STEPS]
+    found["fuse"], seen[:] = seen[:STEPS], []
+    on_titles = config.model_copy(update={"tune": config.tune.model_copy(update={"title_epochs": 1.0})})
+    tune_llm(on_titles, small_data, tmp_path / "on-titles", tmp_path / "tune-on-titles", tracker)
+    found["tune-llm titles"] = seen[:STEPS]
     for step, folder in (("train-collab", inputs.collab), ("align-collab", inputs.aligned)):
         curves = json.loads((folder / "curves.json").read_text())
         found |= {f"{step} {name}": curve["value"] for name, curve in curves.items() if name.endswith("loss")}

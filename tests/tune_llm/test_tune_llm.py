@@ -43,13 +43,35 @@ tune_llm(Config.from_json(config), *map(Path, folders), Killed())
 """
 
 
+class CutOffError(Exception):
+    pass
+
+
 class Steps(Tracker):
-    def __init__(self):
-        self.steps = []
+    """Keeps the optimizer steps of the training proper; ends the step after the given one of either training."""
+
+    def __init__(self, until=None):
+        self.steps, self._until = [], until
 
     def progress(self, done, _, note=""):
         if note == "training":
             self.steps.append(done)
+        if (note, done) == self._until:
+            raise CutOffError
+
+
+@pytest.fixture(scope="session")
+def titles_config(tiny_config):
+    """Two epochs of titles alone, and hardly any label besides."""
+    changes = {"title_epochs": 2.0, "title_learning_rate": 3e-3, "label_shrinkage": 0.5, "max_labels": 40}
+    return tiny_config.model_copy(update={"tune": tiny_config.tune.model_copy(update=changes)})
+
+
+@pytest.fixture(scope="session")
+def tuned_on_titles(titles_config, genre_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tuned-on-titles")
+    tune_llm(titles_config, genre_data, folder / "output", folder / "checkpoints", Tracker())
+    return folder / "output"
 
 
 def valid_scores(llm, tokenizer, config, data, split=None):
@@ -122,3 +144,28 @@ def test_killed_and_started_again_it_ends_with_the_same_weights_and_scores(
     found, expected = (pl.read_parquet(o / "valid_logits.parquet") for o in (output, tuned))
     np.testing.assert_allclose(found["logit"], expected["logit"], atol=1e-6)
     assert (output / "curves.json").is_file()
+
+
+def test_titles_alone_teach_what_few_labels_cannot(titles_config, genre_data, tuned_on_titles, tmp_path):
+    few = titles_config.model_copy(update={"tune": titles_config.tune.model_copy(update={"title_epochs": 0.0})})
+    tune_llm(few, genre_data, tmp_path / "few", tmp_path / "checkpoints", Tracker())
+    auc_of = {out: json.loads((out / "metrics.json").read_text())["auc"] for out in (tuned_on_titles, tmp_path / "few")}
+    assert auc_of[tuned_on_titles] > 0.8
+    assert auc_of[tmp_path / "few"] < 0.65
+    curves = json.loads((tuned_on_titles / "curves.json").read_text())
+    assert np.mean(curves["titles_train_loss"]["value"][-3:]) < curves["titles_train_loss"]["value"][0] - 0.1
+    assert set(json.loads((tmp_path / "few" / "curves.json").read_text())) == {"train_loss"}
+
+
+@pytest.mark.parametrize("until", [("training on titles", 17), ("training", 2)])
+def test_cut_off_in_either_training_it_ends_with_the_same_weights(
+    titles_config, genre_data, tuned_on_titles, tmp_path, until
+):
+    folders = genre_data, tmp_path / "output", tmp_path / "checkpoints"
+    with pytest.raises(CutOffError):
+        tune_llm(titles_config, *folders, Steps(until))
+    assert list((tmp_path / "checkpoints" / "titles").glob("checkpoint-*"))
+    tune_llm(titles_config, *folders, Tracker())
+    found, expected = (load_file(o / "adapter" / "adapter_model.safetensors") for o in (folders[1], tuned_on_titles))
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=0)
