@@ -4,10 +4,10 @@
         [--trials 8] [--labels 4000]
 
 A trial is one training of stage 1 (text-only) or stage 3 (the others) on so many labels; the other settings are the
-configuration's. Optuna's TPE sampler, seed 0; the objective is AUC + UAUC of the valid users that the step draws. Test
-is not read. Every trial is a run in MLflow, experiment `tune-llm-arms`, under one parent an arm. A search that was
-killed goes through its finished trials again at once, from the steps it kept under OUT, and then on. Needs the extra
-`benchmarks` (pip install -e '.[benchmarks]').
+configuration's. The first trial is the arm as it is, the others are drawn by Optuna's TPE sampler, seed 0; the
+objective is AUC + UAUC of the valid users that the step draws. Test is not read. Every trial is a run in MLflow,
+experiment `tune-llm-arms`, under one parent an arm. A search that was killed goes through its finished trials again at
+once, from the steps it kept under OUT, and then on. Needs the extra `benchmarks` (pip install -e '.[benchmarks]').
 """
 
 from __future__ import annotations
@@ -44,6 +44,14 @@ def suggest(trial: optuna.Trial | optuna.trial.FixedTrial, arm: Arm) -> dict[str
     return drawn
 
 
+def as_configured(arm: Arm, config: Config) -> dict[str, Any]:
+    """The arm's own values of what `suggest` draws."""
+    configured = arm.configure(config, SEED)
+    if arm.kind == "text_only":
+        return configured.tune.model_dump(include={"rows_per_step", "learning_rate", "lora_layers"})
+    return configured.fuse.model_dump(include={"rows_per_step", "learning_rate", "gain"})
+
+
 def train(arm: Arm, config: Config, drawn: dict[str, Any], labels: int, version: str, out: Path) -> dict[str, float]:
     """auc and uauc on valid after training on so many labels."""
     section, step = ("tune", "tune-llm") if arm.kind == "text_only" else ("fuse", "fuse")
@@ -69,6 +77,7 @@ def search(arm: Arm, config: Config, trials: int, labels: int, version: str, out
         return found["auc"] + found["uauc"]
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED))
+    study.enqueue_trial(as_configured(arm, config))
     with mlflow.start_run(run_name=arm.name):
         study.optimize(objective, trials)
         mlflow.log_params({f"best/{key}": value for key, value in study.best_params.items()})

@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("optuna", reason="needs the extra `benchmarks`")
+import mlflow
+import tune_llm_arms
 
 
 def test_a_search_gives_each_arm_its_trials_and_keeps_them(command: list[str], steps_done: list[str]) -> None:
-    import mlflow
-    import tune_llm_arms
-
     asked = [*command[:2], "--arms", "text-only", "collm-lightgcn", "--trials", "2", "--labels", "40"]
     asked += ["--out", "search", *command[command.index("--set") :]]
     tune_llm_arms.main(asked)
@@ -27,6 +23,7 @@ def test_a_search_gives_each_arm_its_trials_and_keeps_them(command: list[str], s
     drawn = sorted(float(trial.data.params["learning_rate"]) for trial in trials)
     assert drawn == sorted(fuse["learning_rate"] for fuse in bundles)
     assert len(set(drawn)) == 2
+    assert dict(tune_llm_arms.ARMS["collm-lightgcn"].fuse)["learning_rate"] in drawn  # the first is the arm as it is
     steps_done.clear()
     tune_llm_arms.main(asked)
     assert steps_done == []
