@@ -55,4 +55,4 @@ def titles_alone(split: Split, epochs: float, seed: int) -> Split:
     random = np.random.default_rng(seed)
     orders = [random.permutation(len(split)) for _ in range(math.ceil(epochs))]
     alone = replace(shrink_labels(split, 1.0), history=np.zeros_like(split.history), user=np.ones_like(split.user))
-    return alone.take(np.concatenate(orders)[: round(epochs * len(split))])
+    return alone.take(np.concatenate(orders)[: max(1, round(epochs * len(split)))])

@@ -111,7 +111,7 @@ def assert_same_training(found, expected, weights):
 def test_tune_llm_in_two_processes_is_as_in_one_and_told_of_once(
     tiny_config, genre_data, tmp_path, monkeypatch, fresh_store
 ):
-    configs = {n: in_processes(tiny_config, "tune", n, lora_dropout=0.0) for n in (1, 2)}
+    configs = {n: in_processes(tiny_config, "tune", n, lora_dropout=0.0, title_epochs=0.2) for n in (1, 2)}
     alone = do(tune_llm, "tune-llm", configs[1], {"dataset": genre_data}, tmp_path / "alone")
 
     (tmp_path / "progress").mkdir()
@@ -129,9 +129,11 @@ def test_tune_llm_in_two_processes_is_as_in_one_and_told_of_once(
         assert (said["state"], said["note"]) == ("running", "scoring valid")
     assert_same_training(tmp_path / "output", alone, "adapter/adapter_model.safetensors")
 
-    history = step.run.client.get_metric_history(step.run.run_id, "train_loss")
-    curve = json.loads((tmp_path / "output" / "curves.json").read_text())["train_loss"]
-    assert [(point.step, point.value) for point in history] == list(zip(*curve.values(), strict=True))
+    curves = json.loads((tmp_path / "output" / "curves.json").read_text())
+    assert set(curves) == {"titles_train_loss", "train_loss"}
+    for name, curve in curves.items():
+        history = step.run.client.get_metric_history(step.run.run_id, name)
+        assert [(point.step, point.value) for point in history] == list(zip(*curve.values(), strict=True))
     assert len(step.run.client.get_metric_history(step.run.run_id, "valid_auc")) == 1
 
 
