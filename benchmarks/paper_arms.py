@@ -8,7 +8,7 @@ from typing import Any, Literal
 from components.core.config import Config
 from components.train_collab.step import MODELS
 
-Kind = Literal["collab", "text_only", "late_fusion", "aligned", "fused", "residual"]
+Kind = Literal["item_mean", "collab", "text_only", "late_fusion", "aligned", "fused", "residual"]
 
 MODEL_NAMES = {"mf": "MF", "lightgcn": "LightGCN"}
 # Label, kind, and what stage 3 has of its own. The ablations are of the paper's form: the residual would cover up what
@@ -38,8 +38,9 @@ class Arm:
     Attributes:
         name: on the command line and in the results.
         label: in the table.
-        kind: what scores; `aligned`: the collaborative model as stage 2 leaves it, without an LLM; `fused`: the LLM
-            that reads the special tokens; `residual`: the same and the residual.
+        kind: what scores; `item_mean`: the mean of the item's train labels, the same for every user; `aligned`: the
+            collaborative model as stage 2 leaves it, without an LLM; `fused`: the LLM that reads the special tokens;
+            `residual`: the same and the residual.
         model: the collaborative model that scores or lies beneath; none for the text-only LLM.
         fuse: what differs from the configuration's section fuse.
     """
@@ -59,7 +60,8 @@ class Arm:
 
 
 def _arms() -> list[Arm]:
-    arms = [Arm(model, MODEL_NAMES[model], "collab", model) for model in MODELS]
+    arms = [Arm("item-mean", "item's mean label (yardstick)", "item_mean")]
+    arms += [Arm(model, MODEL_NAMES[model], "collab", model) for model in MODELS]
     arms.append(Arm("text-only", "text-only LLM", "text_only"))
     arms += [
         Arm(f"late-fusion-{m}", f"late fusion with {MODEL_NAMES[m]} (yardstick)", "late_fusion", m) for m in MODELS

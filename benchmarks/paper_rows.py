@@ -17,6 +17,7 @@ from components.core.metrics import evaluate_slice
 
 Row = dict[str, Any]
 LAST_STEP = {
+    "item_mean": "score-item-mean",
     "collab": "score-collab",
     "text_only": "score-text",
     "late_fusion": "score-late",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from safetensors.torch import load_file
+from scipy.special import logit
 
 from components.core.adapter import load_adapter
 from components.core.bundle import build_prompts, load_bundle
@@ -26,6 +27,17 @@ from components.core.scorer import YesNoScorer, compile_layers
 from components.core.scoring import score_split
 from components.core.soft_tokens import SoftTokens
 from components.core.tracking import Tracker
+
+PRIOR_LABELS = 5.0
+
+
+def score_item_mean(config: Config, dataset: Path, output: Path) -> None:
+    """The log odds of the item's mean train label, with `PRIOR_LABELS` more at the mean of all; valid: all its rows."""
+    data = PreparedData(dataset)
+    likes, labels = (np.bincount(data.train.item, of, minlength=data.n_items + 1) for of in (data.train.label, None))
+    scores = logit((likes + PRIOR_LABELS * data.train.label.mean()) / (labels + PRIOR_LABELS))
+    valid = evaluate_slice(data.valid.user, data.valid.label, scores[data.valid.item])
+    _write(output, scores[rows_to_score(config, data).item], valid)
 
 
 def score_collab(config: Config, dataset: Path, collab: Path, output: Path) -> None:

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paper_scores import score_aligned, score_collab, score_fused, score_late, score_residual, score_text
+from paper_scores import (
+    score_aligned,
+    score_collab,
+    score_fused,
+    score_item_mean,
+    score_late,
+    score_residual,
+    score_text,
+)
 from provenance import commit
 
 from components.align_collab.step import align_collab
@@ -45,6 +53,7 @@ _READS = {
     "distill-items": _Reads(("backbone", "prompt", "distill"), ("tune-llm",)),
     "align-collab": _Reads(("seed", "collab", "align"), ("train-collab", "distill-items")),
     "fuse": _Reads((*_LLM, "collab", "align", "fuse"), ("align-collab",)),
+    "score-item-mean": _Reads(("evaluate",), ("prepare-data",)),
     "score-collab": _Reads(("collab", "evaluate"), ("train-collab",)),
     "score-text": _Reads(("evaluate",), ("tune-llm",)),
     "score-late": _Reads((), ("score-text", "score-collab")),
@@ -130,6 +139,8 @@ def _run(step: str, config: Config, at: Mapping[str, Path], out: Path, checkpoin
             align_collab(config, at["prepare-data"], at["train-collab"], at["distill-items"], out, tracker)
         case "fuse":
             fuse(config, _fuse_inputs(at), out, checkpoints, tracker)
+        case "score-item-mean":
+            score_item_mean(config, at["prepare-data"], out)
         case "score-collab":
             score_collab(config, at["prepare-data"], at["train-collab"], out)
         case "score-text":

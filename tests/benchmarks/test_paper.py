@@ -25,12 +25,12 @@ from components.core.dataset import PreparedData, Split
 from components.core.rows import evaluation_rows
 from pipeline import PACKAGED
 
-ASKED = ["lightgcn", "text-only", "late-fusion-lightgcn", "aligned-lightgcn", "sella-lightgcn"]
+ASKED = ["item-mean", "lightgcn", "text-only", "late-fusion-lightgcn", "aligned-lightgcn", "sella-lightgcn"]
 
 
 @pytest.fixture(scope="module")
 def out(command: list[str]) -> Path:
-    """OUT after a first run of five arms."""
+    """OUT after a first run of six arms."""
     paper.main([*command, "--arms", *ASKED])
     return Path(command[command.index("--out") + 1])
 
@@ -52,6 +52,12 @@ def test_every_row_holds_the_auc_of_the_scores_that_were_kept(out: Path) -> None
         slices = row["slices"]
         for of in ("users", "items"):
             assert sum(part["rows"] for name, part in slices.items() if name.startswith(of)) == len(label)
+    # no user in it, and the five labels of a prior at the mean of all
+    train = pl.read_parquet(data / "train.parquet")
+    means = train.group_by("item_id").agg(p=(pl.col("label").sum() + 5 * train["label"].mean()) / (pl.len() + 5))
+    shown = pl.read_parquet(data / "test.parquet").join(means, on="item_id", how="left", maintain_order="left")
+    chances = shown["p"].fill_null(train["label"].mean()).to_numpy()
+    assert scores["item-mean"] == pytest.approx(np.log(chances / (1 - chances)), abs=1e-5)
     # late fusion is linear in the two that it is made of
     parts = np.stack([scores["lightgcn"], scores["text-only"], np.ones(len(label))], axis=1)
     assert np.linalg.lstsq(parts, scores["late-fusion-lightgcn"])[1] == pytest.approx(0, abs=1e-4)
