@@ -232,7 +232,9 @@ def publish(out: Path, text: str) -> None:
         rows = [row for of_arm in read_rows(out).values() for row in of_arm.values()]
         (kept / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         for row in rows:
-            shutil.copytree(scored_folder(row, out / "stages"), scored_folder(row, kept / "stages"))
+            # an arm without training has the same scores under every seed
+            scored = scored_folder(row, kept / "stages")
+            shutil.copytree(scored_folder(row, out / "stages"), scored, dirs_exist_ok=True)
 
 
 def _unfinished(out: Path) -> str:

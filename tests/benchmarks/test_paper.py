@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -125,13 +126,17 @@ def test_what_was_published_is_gone_on_from(
 ) -> None:
     monkeypatch.setattr(paper, "replace_block", lambda *_: None)
     monkeypatch.setattr(paper, "RESULTS", tmp_path / "results")
+    again = shutil.copytree(out, tmp_path / "out")
+    # two rows of the same scores
+    paper.main([*command, "--out", str(again), "--arms", "item-mean", "--seeds", "0", "1"])
+    steps_done.clear()
     for _ in range(2):
-        paper.main(["--table", "--write", "--out", str(out)])
+        paper.main(["--table", "--write", "--out", str(again)])
     (kept,) = (path for path in (tmp_path / "results").iterdir() if path.is_dir())
     at = command.index("--out") + 1
     paper.main([*command[:at], str(kept), *command[at + 1 :], "--arms", *ASKED])
     assert steps_done == ["prepare-data"]
-    assert (kept / "table.md").read_text() == (out / "table.md").read_text()
+    assert (kept / "table.md").read_text() == (again / "table.md").read_text()
 
 
 def test_another_arm_shares_the_steps_that_it_can(out: Path, command: list[str], steps_done: list[str]) -> None:
