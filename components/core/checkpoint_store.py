@@ -32,8 +32,8 @@ def store_of(launch: LaunchConfig, checkpoints: Path, part: str = "") -> Checkpo
     Args:
         part: a folder in it, of a training that has its own.
     """
-    uri = launch.checkpoint_uri
-    return CheckpointStore("/".join(filter(None, (uri.rstrip("/"), checkpoints.name, part)))) if uri else None
+    uri, folder = launch.checkpoint_uri, f"{checkpoints.name}/{part}" if part else checkpoints.name
+    return CheckpointStore(f"{uri.rstrip('/')}/{folder}") if uri else None
 
 
 class CheckpointStore:

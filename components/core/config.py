@@ -128,8 +128,8 @@ class TuneConfig(LLMTrainingConfig):
     title_epochs: float = Field(
         0.0,
         ge=0,
-        description="Epochs over the labels before the others, asked about titles alone: what raters say on average, "
-        "at a fifth of the tokens; 0: as the paper",
+        description="Epochs over the labels before the others, asked about titles alone, without a history: "
+        "what raters say on average; 0: as the paper",
     )
     title_learning_rate: float = Field(2e-3, gt=0, description="Their peak; 1e-3 learned less")
     label_shrinkage: float = Field(

@@ -25,7 +25,7 @@ from components.core.scoring import score_split
 from components.core.step import Step
 from components.core.tracking import Tracker
 
-TITLES = "titles"
+_TITLES = "titles"
 # Titles behind a prompt without a history, which is short: more would save little.
 _TITLES_A_ROW = 8
 
@@ -60,9 +60,9 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
     curves: Curves = {}
     if config.tune.title_epochs:
         asked = titles_alone(data.train, config.tune.title_epochs, config.seed)
-        store = store_of(config.launch, checkpoints, TITLES)
+        store = store_of(config.launch, checkpoints, _TITLES)
         settings = _for_titles(config.tune)
-        curves |= train(scorer, packer, asked, settings, checkpoints / TITLES, tracker, config.seed, store, TITLES)
+        curves |= train(scorer, packer, asked, settings, checkpoints / _TITLES, tracker, config.seed, store, _TITLES)
     store = store_of(config.launch, checkpoints)
     labels = shrink_labels(data.train, config.tune.label_shrinkage)
     curves |= train(scorer, packer, labels, config.tune, checkpoints, tracker, config.seed, store)

@@ -98,6 +98,16 @@ def test_the_store_is_named_like_the_folder_and_made_only_where_configured(tmp_p
     store = store_of(LaunchConfig(checkpoint_uri="memory://bucket/"), tmp_path / "fuse-0123")
     assert store is not None
     assert store._path == "/bucket/fuse-0123"
-    # a part of it goes with the whole, which is cleared once the step has succeeded
-    part = store_of(LaunchConfig(checkpoint_uri="memory://bucket/"), tmp_path / "fuse-0123", "titles")
-    assert part._path == "/bucket/fuse-0123/titles"
+
+
+def test_a_part_has_checkpoints_of_its_own_and_is_cleared_with_the_whole(uri, checkpoint, tmp_path):
+    launch, folder = LaunchConfig(checkpoint_uri=uri), tmp_path / "tune-llm-0123"
+    whole, part = store_of(launch, folder), store_of(launch, folder, "titles")
+    part.keep(checkpoint(5), kept=2)
+    whole.fetch(tmp_path / "whole", after=-1)
+    part.fetch(tmp_path / "part", after=-1)
+    assert not (tmp_path / "whole").exists()
+    assert [path.name for path in (tmp_path / "part").iterdir()] == ["checkpoint-5"]
+    whole.clear()
+    part.fetch(tmp_path / "cleared", after=-1)
+    assert not (tmp_path / "cleared").exists()
