@@ -88,7 +88,8 @@ class Stages:
 
     def key(self, step: str) -> str:
         """16 hexadecimal digits: the settings that the step reads and the keys of the steps before it."""
-        tree, reads = self._config.model_dump(mode="json"), _READS[step]
+        # what is none is left out: a setting that comes later, and is none until asked for, leaves all as it was
+        tree, reads = self._config.model_dump(mode="json", exclude_none=True), _READS[step]
         ignored = _WITHOUT_EFFECT["*"] | _WITHOUT_EFFECT.get(step, {})
         settings = {name: _without(tree[name], ignored.get(name, set())) for name in (*reads.sections, "deterministic")}
         before = [self.key(name) for name in reads.steps] or [self._data_version]
