@@ -131,6 +131,9 @@ class TuneConfig(LLMTrainingConfig):
         description="Epochs over the labels before the others, asked about titles alone, without a history: "
         "what raters say on average; 0: as the paper",
     )
+    max_title_labels: int | None = Field(
+        None, ge=1, description="Labels to ask about so, give or take a packed row, in a random sample; none: all"
+    )
     title_learning_rate: float = Field(2e-3, gt=0, description="Their peak; 1e-3 learned less")
     label_shrinkage: float = Field(
         0.0, ge=0, le=1, description="Share of the item's mean label in every training label; 0: as the paper"

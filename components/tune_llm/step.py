@@ -83,5 +83,9 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
 
 
 def _for_titles(config: TuneConfig) -> TuneConfig:
-    changes = {"learning_rate": config.title_learning_rate, "targets_per_history": _TITLES_A_ROW, "max_labels": None}
+    changes = {
+        "learning_rate": config.title_learning_rate,
+        "targets_per_history": _TITLES_A_ROW,
+        "max_labels": config.max_title_labels,
+    }
     return config.model_copy(update=changes)

@@ -157,6 +157,21 @@ def test_titles_alone_teach_what_few_labels_cannot(titles_config, genre_data, tu
     assert set(json.loads((tmp_path / "few" / "curves.json").read_text())) == {"train_loss"}
 
 
+def test_titles_are_bounded_apart_from_the_other_labels(titles_config, genre_data, tmp_path):
+    changes = {"max_title_labels": 100, "max_labels": 40, "rows_per_step": 2}
+    config = titles_config.model_copy(update={"tune": titles_config.tune.model_copy(update=changes)})
+    totals = {}
+
+    class Totals(Tracker):
+        def progress(self, done, total, note=""):
+            totals[note] = total
+
+    tune_llm(config, genre_data, tmp_path / "output", tmp_path / "checkpoints", Totals())
+    # 100 labels are 13 rows of eight titles, 40 labels ten rows of four targets and now and then a shorter one
+    assert totals["training on titles"] == 7
+    assert 5 <= totals["training"] <= 8
+
+
 @pytest.mark.parametrize("until", [("training on titles", 17), ("training", 2)])
 def test_cut_off_in_either_training_it_ends_with_the_same_weights(
     titles_config, genre_data, tuned_on_titles, tmp_path, until
