@@ -21,7 +21,7 @@ from paper_table import holm, two_sided, write_table
 from sklearn.metrics import roc_auc_score
 
 from components.core.bundle import load_bundle
-from components.core.config import Config, load_config
+from components.core.config import Config, TuneConfig, load_config
 from components.core.dataset import PreparedData, Split
 from components.core.rows import evaluation_rows
 from pipeline import PACKAGED
@@ -207,6 +207,24 @@ def test_a_step_is_known_by_what_it_reads(tiny_config: Config, tmp_path: Path) -
         update={"evaluate": tiny_config.evaluate.model_copy(update={"tokens_per_batch": 64})}
     )
     assert keys("sella-lightgcn", shorter) == base
+
+
+def test_a_setting_that_comes_later_and_is_none_leaves_finished_steps_valid(
+    tiny_config: Config, tmp_path: Path
+) -> None:
+    class LaterTune(TuneConfig):
+        later: int | None = None
+
+    class LaterConfig(Config):
+        tune: LaterTune
+
+    def key(config: Config) -> str:
+        return stages_of(ARMS["text-only"], config, "data", tmp_path, 0).key("tune-llm")
+
+    later = LaterConfig.model_validate(tiny_config.model_dump())
+    assert key(later) == key(tiny_config)
+    asked = later.model_copy(update={"tune": later.tune.model_copy(update={"later": 1})})
+    assert key(asked) != key(tiny_config)
 
 
 def split_of(user: list[int], item: list[int], warm: list[bool]) -> Split:
