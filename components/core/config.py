@@ -132,7 +132,9 @@ class TuneConfig(LLMTrainingConfig):
         "what raters say on average; 0: as the paper",
     )
     max_title_labels: int | None = Field(
-        None, ge=1, description="Labels to ask about so, give or take a packed row, in a random sample; none: all"
+        None,
+        ge=1,
+        description="Labels that title_epochs may take, give or take a packed row, in a random sample; none: all",
     )
     title_learning_rate: float = Field(2e-3, gt=0, description="Their peak; 1e-3 learned less")
     label_shrinkage: float = Field(
