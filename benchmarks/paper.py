@@ -27,7 +27,7 @@ from paper_rows import LAST_STEP, Row, make_row, scored_folder, stages_of
 from paper_scores import rows_to_score
 from paper_stages import digest
 from paper_table import RESAMPLES, draw, write_table
-from provenance import REPOSITORY, provenance, replace_block
+from provenance import REPOSITORY, replace_block, seeds_drawn
 
 from components.core.config import Config, ConfigError, load_config
 from components.core.dataset import PreparedData
@@ -244,7 +244,8 @@ def _unfinished(out: Path) -> str:
 
 def _notes(rows: Rows, config: Config, asked: list[str]) -> str:
     costs = [step for of_arm in rows.values() for row in of_arm.values() for step in row["costs"].values()]
-    commits = sorted({step["commit"] for step in costs})
+    commits, machines = (sorted({step[name] for step in costs}) for name in ("commit", "machine"))
+    gpu = max(step["peak_gpu_mb"] for step in costs)
     seeds = sorted({seed for of_arm in rows.values() for seed in of_arm})
     command = f"python benchmarks/paper.py --config {' --set '.join(asked)}"
     return (
@@ -253,9 +254,10 @@ def _notes(rows: Rows, config: Config, asked: list[str]) -> str:
         "seeds that both arms have; p is two-sided, Holm-corrected over the lines of its column. Valid: what settings "
         "and epochs were chosen by; collaborative models on all rows, the others on those of "
         f"{config.tune.valid_users} users drawn, arms with special tokens {config.fuse.valid_users}. Minutes: all "
-        "steps the arm needs, those it shares with others and the scoring of test included; GB: the most that one of "
-        "them held.\n\n"
-        f"`{command}`: {provenance(config.backbone.name, seeds)} Steps run at {', '.join(commits)}."
+        "steps the arm needs, those it shares with others and the scoring of test included; GB: the most memory that one "
+        f"of them held{f', on the GPU {gpu / 1024:.1f} at most' if gpu else ''}.\n\n"
+        f"`{command}`: {config.backbone.name}; {seeds_drawn(seeds)}. Steps run at {', '.join(commits)} on "
+        f"{'; '.join(machines)}."
     )
 
 

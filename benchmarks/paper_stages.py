@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from paper_scores import (
     score_aligned,
     score_collab,
@@ -21,7 +22,7 @@ from paper_scores import (
     score_residual,
     score_text,
 )
-from provenance import commit
+from provenance import commit, machine
 
 from components.align_collab.step import align_collab
 from components.core.config import Config
@@ -96,7 +97,7 @@ class Stages:
         return digest(step, settings, before)
 
     def folder(self, step: str) -> Path:
-        """The finished step's folder, made now if it is missing, with `stage.json` (seconds, peak_rss_mb, commit)."""
+        """The finished step's folder, made now if it is missing, with `stage.json` (see `costs`)."""
         final = self._root / f"{step}-{self.key(step)}"
         if not final.exists():
             # first those it builds on: their time is not its own
@@ -105,7 +106,9 @@ class Stages:
         return final / "output"
 
     def costs(self, step: str) -> dict[str, Any]:
-        """`stage.json` of a step and of all that it builds on, by step."""
+        """`stage.json` of a step and of all that it builds on, by step: seconds, peak_rss_mb, peak_gpu_mb, commit and
+        machine.
+        """
         return {
             name: json.loads((self._root / f"{name}-{self.key(name)}" / "stage.json").read_text())
             for name in needed(step)
@@ -119,7 +122,13 @@ class Stages:
         checkpoints = unfinished / "checkpoints"
         _run(step, self._config, before, unfinished / "output", checkpoints, tracker)
         shutil.rmtree(checkpoints, ignore_errors=True)
-        costs = {"seconds": round(tracker.elapsed(), 1), "peak_rss_mb": peak_rss_mb(), "commit": commit()}
+        costs = {
+            "seconds": round(tracker.elapsed(), 1),
+            "peak_rss_mb": peak_rss_mb(),
+            "peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1),
+            "commit": commit(),
+            "machine": machine(),
+        }
         with atomic_output(unfinished / "stage.json") as file:
             file.write_text(json.dumps(costs))
         unfinished.rename(final)
@@ -212,7 +221,9 @@ class Progress(Tracker):
 
 
 def reset_peak_memory() -> None:
-    """Let `peak_rss_mb` count from here on; where the system cannot do that, it goes on from the process' start."""
+    """Let the peaks count from here on; where the system cannot do that for RAM, it goes on from the process' start."""
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
     linux = Path("/proc/self/clear_refs")
     if linux.exists():
         linux.write_text("5")

@@ -21,12 +21,21 @@ def commit() -> str:
 
 def provenance(data: str, seeds: list[int]) -> str:
     """One sentence in Markdown on where figures made now came from."""
+    return f"Commit {commit()}, {date.today().isoformat()}; {data}; {seeds_drawn(seeds)}; {machine()}."
+
+
+def seeds_drawn(seeds: list[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def machine() -> str:
+    """The GPU, if there is one, the processor, and the versions of what computes on them."""
+    import torch  # late: it takes seconds
+
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
-    drawn = ", ".join(map(str, seeds))
-    return (
-        f"Commit {commit()}, {date.today().isoformat()}; {data}; seed{'s' if len(seeds) > 1 else ''} {drawn}; "
-        f"{os.cpu_count()} cores of {_processor()}; Python {platform.python_version()}, {libraries}."
-    )
+    cores = f"{os.cpu_count()} cores of {_processor()}"
+    return f"{gpu}{cores}; Python {platform.python_version()}, {libraries}"
 
 
 def _git(*arguments: str) -> str:
