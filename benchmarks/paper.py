@@ -254,8 +254,8 @@ def _notes(rows: Rows, config: Config, asked: list[str]) -> str:
         "seeds that both arms have; p is two-sided, Holm-corrected over the lines of its column. Valid: what settings "
         "and epochs were chosen by; collaborative models on all rows, the others on those of "
         f"{config.tune.valid_users} users drawn, arms with special tokens {config.fuse.valid_users}. Minutes: all "
-        "steps the arm needs, those it shares with others and the scoring of test included; GB: the most memory that one "
-        f"of them held{f', on the GPU {gpu / 1024:.1f} at most' if gpu else ''}.\n\n"
+        "steps the arm needs, those it shares with others and the scoring of test included; GB: the most memory that "
+        f"one of them held{f', on the GPU {gpu / 1024:.1f} at most' if gpu else ''}.\n\n"
         f"`{command}`: {config.backbone.name}; {seeds_drawn(seeds)}. Steps run at {', '.join(commits)} on "
         f"{'; '.join(machines)}."
     )

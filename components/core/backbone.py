@@ -55,6 +55,8 @@ def load_backbone(config: BackboneConfig, sharded: bool = False) -> tuple[PreTra
             f"backbone.name = {config.name!r} could not be loaded: {error}\n"
             f"Give a folder with a causal LM in safetensors, a hub name, or {EMBEDDED!r}."
         ) from error
+    # cuDNN's kernel is planned anew for every length: on an H100 a training step took twice as long
+    torch.backends.cuda.enable_cudnn_sdp(False)
     model.config.use_cache = False
     model.requires_grad_(False)
     if sharded and distributed.is_initialized():

@@ -38,6 +38,12 @@ def test_a_folder_is_loaded_frozen_in_the_dtype_asked_for(tiny_backbone_config):
     assert half.dtype == torch.bfloat16
 
 
+def test_attention_on_a_gpu_is_not_cudnns(tiny_backbone_config):
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    load_backbone(tiny_backbone_config)
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
 @pytest.mark.parametrize("name", ["no/such-model", "{tmp}/missing", "{tmp}"])
 def test_a_backbone_that_cannot_be_had_is_named_with_the_mend(tmp_path, name):
     name = name.format(tmp=tmp_path)
