@@ -5,7 +5,10 @@
     python benchmarks/paper.py --table                              # print what there is, run nothing
 
 A row of results (one arm, one seed) is added to OUT/rows.jsonl as soon as it exists. Steps that arms share are done
-once. Whatever was killed goes on when the same command is given again: finished steps are found by the settings they
+once. With --jobs, so many steps are done at once, in an order that serves all rows, and the rows come at the end: a
+data-centre GPU has room for a dozen trainings of a small LLM, each of which waits for one core of the CPU.
+
+Whatever was killed goes on when the same command is given again: finished steps are found by the settings they
 depend on, a training by its checkpoint, also after OUT and FOLDER were copied to another machine. They are not found by
 the version of the code, which the table names instead: after a change of the steps' code give another OUT. Published
 rows and the scores behind them are a folder in benchmarks/results: a copy of it as OUT is what to add arms or seeds to.
@@ -17,15 +20,20 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import torch
 from paper_arms import ARMS
 from paper_rows import LAST_STEP, Row, make_row, scored_folder, stages_of
 from paper_scores import rows_to_score
-from paper_stages import digest
+from paper_stages import STEPS, Stages, digest, needed
 from paper_table import RESAMPLES, draw, write_table
 from provenance import REPOSITORY, replace_block, seeds_drawn
 
@@ -95,6 +103,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FIELD=VALUE",
         help="override settings of all arms, as in tune.max_labels=8000",
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="steps to do at once, each on its share of the cores; default: 1",
+    )
     parser.add_argument("--table", action="store_true", help="print the table of OUT's rows and run nothing")
     parser.add_argument(
         "--write",
@@ -119,10 +134,28 @@ def run(options: argparse.Namespace) -> None:
         file.write_text(json.dumps(request, indent=1))
     mlflow.set_experiment("paper")
     with _tracked({"sella.table": digest(request)}, options.config) as parent:
+        if options.jobs > 1:
+            do_steps(options)
         for seed in options.seeds:
             for arm in options.arms:
                 one_row(arm, seed, options.out, parent.info.run_id)
         mlflow.log_text(table(options.out), "table.md")
+
+
+def do_steps(options: argparse.Namespace) -> None:
+    """Do what is missing behind missing rows, `options.jobs` at once: step by step, each that rows share once."""
+    (config, version, _), rows = read_request(options.out), read_rows(options.out)
+    wanted: dict[str, list[Stages]] = {name: [] for name in STEPS}
+    for seed in options.seeds:
+        for arm in (ARMS[name] for name in options.arms if seed not in rows.get(name, {})):
+            for step in needed(LAST_STEP[arm.kind]):
+                wanted[step].append(stages_of(arm, config, version, options.out, seed))
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    fresh = get_context("spawn")  # CUDA does not survive a fork
+    with ProcessPoolExecutor(options.jobs, fresh, torch.set_num_threads, (threads,)) as pool:
+        for step, stages in wanted.items():
+            once = {each.key(step): each for each in stages}
+            list(pool.map(Stages.folder, once.values(), repeat(step)))
 
 
 def data_settings(folder: Path | None) -> list[str]:

@@ -62,6 +62,8 @@ _READS = {
     "score-fused": _Reads(("evaluate",), ("fuse",)),
     "score-residual": _Reads((), ("score-fused",)),
 }
+# Each after those that it builds on.
+STEPS = tuple(_READS)
 # Settings that change nothing in what these steps make.
 _WITHOUT_EFFECT = {
     # the state of the data stands for where they are
