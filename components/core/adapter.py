@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +15,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _BACKBONE_FILE = "backbone.json"
-_TUNED, _FUSED = "default", "fused"
-_switching = threading.Lock()
 
 
 def add_adapter(llm: PreTrainedModel, config: TuneConfig) -> PeftModel:
@@ -52,44 +47,18 @@ def save_adapter(llm: PeftModel, backbone: BackboneConfig, folder: Path) -> None
 
 
 def load_adapter(
-    folder: Path, device: str = "auto", sharded: bool = False, trainable: bool = False
+    folder: Path, device: str = "auto", sharded: bool = False
 ) -> tuple[Any, PreTrainedTokenizerBase, BackboneConfig]:
-    """The tuned LLM with its tokenizer and the backbone it needs.
-
-    Args:
-        folder: of `save_adapter`.
-        device: as in `BackboneConfig`.
-        sharded: as in `load_backbone`.
-        trainable: LoRA's weights are to be trained on, in float32; else they are frozen, in the backbone's dtype.
-    """
+    """The tuned LLM, frozen, with its tokenizer and the backbone it needs; `sharded` as in `load_backbone`."""
     from peft import PeftModel
 
     saved = BackboneConfig.model_validate_json((folder / _BACKBONE_FILE).read_text())
     backbone = saved.model_copy(update={"device": device})
     llm, tokenizer = load_backbone(backbone, sharded)
-    # frozen: autocast would round float32 to the backbone's dtype anew in every pass
-    tuned = PeftModel.from_pretrained(llm, folder, autocast_adapter_dtype=trainable, is_trainable=trainable).eval()
-    if not trainable:
-        tuned.requires_grad_(False)
+    # in the backbone's dtype: trained no further, and autocast would round float32 to it anew in every pass
+    tuned = PeftModel.from_pretrained(llm, folder, autocast_adapter_dtype=False).requires_grad_(False).eval()
     for module in tuned.modules():
-        # the same answers whatever mode the Trainer puts it into; gradient checkpointing needs train mode
+        # a frozen LLM answers alike whatever mode the Trainer puts it into; gradient checkpointing needs train mode
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return tuned, tokenizer, saved
-
-
-def add_fused_adapter(llm: PeftModel, folder: Path) -> None:
-    """Put LoRA as stage 3 has trained it on beside that of stage 1, which stays the one in use."""
-    llm.load_adapter(str(folder), _FUSED, autocast_adapter_dtype=False)
-    llm.requires_grad_(False).eval()
-
-
-@contextmanager
-def adapter_in_use(llm: Any, fused: bool) -> Iterator[None]:
-    """Have an LLM answer with LoRA of stage 3, or of stage 1; one thread at a time, where it has both."""
-    if _FUSED not in llm.peft_config:
-        yield
-        return
-    with _switching:
-        llm.set_adapter(_FUSED if fused else _TUNED, inference_mode=True)
-        yield

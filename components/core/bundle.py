@@ -1,10 +1,9 @@
 """The complete SeLLa-Rec model as one folder that loads alone: only the backbone it names is fetched elsewhere.
 
-`adapter/` (peft, with backbone.json), `fused_adapter/` where stage 3 has trained LoRA on,
-`soft_tokens.safetensors` (tables, semantics with the mean and scale that standardized them, projections, residual),
-`items.parquet` (item_id, title, in_train), `users.parquet` (user_id, in_train, history, seen), ids as text;
-`config.json`, `data_report.json`, `bundle.json` (format and library versions), and the training reference of the data,
-see `reference`.
+`adapter/` (peft, with backbone.json), `soft_tokens.safetensors` (tables, semantics with the mean and scale that
+standardized them, projections, residual), `items.parquet` (item_id, title, in_train), `users.parquet` (user_id,
+in_train, history, seen), ids as text; `config.json`, `data_report.json`, `bundle.json` (format and library versions),
+and the training reference of the data, see `reference`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 import polars as pl
 from safetensors.torch import load_file, save_file
 
-from components.core.adapter import adapter_in_use, add_fused_adapter, load_adapter
+from components.core.adapter import load_adapter
 from components.core.config import Config
 from components.core.dataset import SPLITS, PreparedData, Split
 from components.core.packing import Packer, Progress
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 DATA_REPORT = "data_report.json"
-FUSED_ADAPTER = "fused_adapter"
 _FILES = ("adapter", "soft_tokens.safetensors", "items.parquet", "users.parquet", "config.json")
 Arm = Literal["sella", "text_only", "collab"]
 _LIBRARIES = ("torch", "transformers", "peft", "safetensors")
@@ -67,8 +65,7 @@ class Bundle:
         soft_tokens = self.soft_tokens if arm == "sella" else None
         scorer = YesNoScorer(self.llm, self.prompts.yes_id, self.prompts.no_id, soft_tokens)
         packer = Packer(self.prompts, soft_tokens is not None, self.config.fuse.warm_token)
-        with adapter_in_use(self.llm, fused=arm == "sella"):
-            return score_split(scorer, packer, split, self.config.evaluate.tokens_per_batch, progress)
+        return score_split(scorer, packer, split, self.config.evaluate.tokens_per_batch, progress)
 
     def extended(self, items: pl.DataFrame) -> Bundle:
         """The same model over a catalogue that also holds items it was not trained on; other scores do not change.
@@ -80,8 +77,7 @@ class Bundle:
         """
         prompts, first = self.prompts.extended(items["title"].to_list()), self.items.height + 1
         token_ids = [prompts.item(first + i) for i in range(items.height)]
-        with adapter_in_use(self.llm, fused=False):
-            semantics = item_semantics(self.llm, token_ids, self.config.distill.batch_size)
+        semantics = item_semantics(self.llm, token_ids, self.config.distill.batch_size)
         new = items.select(pl.col("item_id").cast(pl.String), "title", in_train=pl.lit(False))
         soft_tokens = self.soft_tokens.extended(semantics)
         return replace(self, items=pl.concat([self.items, new]), prompts=prompts, soft_tokens=soft_tokens)
@@ -154,8 +150,6 @@ def load_bundle(folder: str | Path, device: str = "auto") -> Bundle:
     config = Config.from_json((folder / "config.json").read_text())
     users, items = pl.read_parquet(folder / "users.parquet"), pl.read_parquet(folder / "items.parquet")
     llm, tokenizer, _ = load_adapter(folder / "adapter", device)
-    if config.fuse.train_adapter:
-        add_fused_adapter(llm, folder / FUSED_ADAPTER)
     prompts = build_prompts(tokenizer, config, items)
     state = load_file(folder / "soft_tokens.safetensors", str(llm.device))
     soft_tokens = SoftTokens.from_state(state)

@@ -176,7 +176,6 @@ class FuseConfig(LLMTrainingConfig):
     aligned: bool = Field(True, description="Off: collaborative vectors straight from train-collab (ablation)")
     warm_start: bool = Field(True, description="Off: the projection starts at random (ablation)")
     warm_token: bool = Field(True, description="Off: no <Warm_ID> (ablation)")
-    train_adapter: bool = Field(False, description="Train LoRA on, along with the special tokens; off: as the paper")
     gain: float = Field(0.3, gt=0, description="Norm a special token starts with, as a share of a real token's")
     residual: bool = Field(
         True,

@@ -12,8 +12,8 @@ import numpy as np
 from safetensors.torch import load_file
 from transformers import set_seed
 
-from components.core.adapter import load_adapter, save_adapter
-from components.core.bundle import FUSED_ADAPTER, build_prompts, save_bundle
+from components.core.adapter import load_adapter
+from components.core.bundle import build_prompts, save_bundle
 from components.core.checkpoint_store import store_of
 from components.core.collab import CollabTables
 from components.core.config import Config
@@ -49,7 +49,7 @@ def run(step: Step) -> None:
 
 
 def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tracker: Tracker) -> None:
-    """Train projections and embedding tables behind the tuned LLM, its LoRA too if asked to, and write the bundle.
+    """Train projections and embedding tables behind the frozen LLM and write the self-contained bundle.
 
     Args:
         config: sections fuse, prompt, evaluate, align (width of the projection), collab (which model feeds).
@@ -66,10 +66,7 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
     """
     set_seed(config.seed)
     data = PreparedData(inputs.dataset)
-    train_adapter = config.fuse.train_adapter
-    llm, tokenizer, backbone = load_adapter(
-        inputs.adapter / "adapter", config.backbone.device, config.launch.sharded, train_adapter
-    )
+    llm, tokenizer, _ = load_adapter(inputs.adapter / "adapter", config.backbone.device, config.launch.sharded)
     prompts = build_prompts(tokenizer, config, data.items)
     if config.fuse.gradient_checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False})
@@ -102,8 +99,6 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
 
     with atomic_output(output) as folder:
         save_bundle(folder, config, data, inputs.adapter / "adapter", soft_tokens)
-        if train_adapter:
-            save_adapter(llm, backbone, folder / FUSED_ADAPTER)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
         (folder / "curves.json").write_text(json.dumps(curves))
 

@@ -5,7 +5,6 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -137,30 +136,6 @@ def test_ablations_run_and_load(tiny_config, fuse_inputs, valid, tmp_path, chang
     if changes == {"warm_token": False}:
         bundle.soft_tokens.warm_projection.weight.zero_()
         np.testing.assert_array_equal(bundle.score(valid), scores)
-
-
-def test_lora_trained_along_serves_stage_3_and_leaves_the_text_only_llm_alone(
-    tiny_config, fuse_inputs, fused, data, valid, tmp_path
-):
-    config = with_fuse(tiny_config, train_adapter=True)
-    fuse(config, fuse_inputs, tmp_path / "bundle", tmp_path / "checkpoints", Tracker())
-    tuned, trained = (
-        load_file(tmp_path / "bundle" / name / "adapter_model.safetensors") for name in ("adapter", "fused_adapter")
-    )
-    assert tuned.keys() == trained.keys()
-    assert all(not torch.equal(tuned[name], trained[name]) for name in tuned)
-    metrics = json.loads((tmp_path / "bundle" / "metrics.json").read_text())
-    alone = json.loads((fused / "metrics.json").read_text())
-    assert metrics["step_0"] == pytest.approx(alone["step_0"])
-    assert metrics["trained"] != alone["trained"]
-    bundle, frozen = load_bundle(tmp_path / "bundle", "cpu"), load_bundle(fused, "cpu")
-    # in any order: who asks last does not matter to who asks next
-    for stage, arm in (("final", "sella"), ("text_only", "text_only"), ("final", "sella")):
-        assert metrics[stage]["auc"] == pytest.approx(auc(valid.label, bundle.score(valid, arm)), abs=1e-4)
-    np.testing.assert_allclose(bundle.score(valid, "text_only"), frozen.score(valid, "text_only"), atol=1e-6)
-    new = pl.DataFrame({"item_id": ["new"], "title": ["Star Moon"]})
-    found, expected = (of.extended(new).soft_tokens.semantics[-1] for of in (bundle, frozen))
-    torch.testing.assert_close(found, expected)
 
 
 class CutOffError(Exception):
