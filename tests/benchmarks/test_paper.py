@@ -18,6 +18,7 @@ from paper_rows import slice_masks, stages_of
 from paper_scores import read_logits
 from paper_stages import Stages
 from paper_table import holm, two_sided, write_table
+from provenance import commit, machine
 from sklearn.metrics import roc_auc_score
 
 from components.core.bundle import load_bundle
@@ -87,6 +88,7 @@ def test_the_table_has_all_arms_and_says_which_were_not_run(out: Path, capsys: A
             line = next(line for line in lines if line.startswith(f"| {arm.label} |"))
             assert f"{rows_of(out)[name]['test']['uauc']:.4f}" in line
     assert any(line.startswith("| *SeLLa-Rec, Qwen2-7B*") and ".7606" in line for line in lines)
+    assert f"Steps run at {commit()} on {machine()}." in lines[-1]
 
 
 def test_what_is_finished_is_not_done_again(out: Path, command: list[str], steps_done: list[str]) -> None:
