@@ -139,7 +139,8 @@ def embedded_folder() -> Path:
     folder = cache_folder() / "backbones" / f"smollm2-135m-instruct-{key}"
     if not folder.is_dir():
         log.info("dequantizing %s once into %s", gguf.name, folder)
-        with atomic_output(folder) as temporary:
+        # making a model draws its first weights: whoever has seeded must not find another state than with a cache
+        with atomic_output(folder) as temporary, torch.random.fork_rng():
             _dequantize(gguf, temporary)
     return folder
 

