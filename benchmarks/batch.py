@@ -25,17 +25,17 @@ import psutil
 import torch
 from provenance import REPOSITORY, provenance, replace_block
 
-from components.core.adapter import add_adapter, save_adapter
-from components.core.backbone import cache_folder, load_backbone
-from components.core.bundle import save_bundle
-from components.core.collab import create_model
-from components.core.config import Config, load_config
-from components.core.dataset import PreparedData
-from components.core.projection import Projection
-from components.core.soft_tokens import SoftTokens
-from components.core.tracking import Tracker
 from components.prepare_data.step import prepare_data
-from pipeline import PACKAGED
+from pipeline.packaged import PACKAGED
+from sella_rec.collab.models import create_model
+from sella_rec.config import Config, load_config
+from sella_rec.data.dataset import PreparedData
+from sella_rec.llm.adapter import add_adapter, save_adapter
+from sella_rec.llm.backbone import cache_folder, load_backbone
+from sella_rec.llm.projection import Projection
+from sella_rec.llm.soft_tokens import SoftTokens
+from sella_rec.model.bundle import save_bundle
+from sella_rec.tracking.tracker import Tracker
 
 SHARDS, CANDIDATES = 12, 100
 
@@ -95,7 +95,7 @@ def build(config: Config, folder: Path, users: int) -> Path:
 
 
 def start(bundle: Path, output: Path, workers: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "pipeline.cli", "recommend", "--all", "--shards", str(SHARDS)]
+    command = [sys.executable, "-m", "pipeline.cli.main", "recommend", "--all", "--shards", str(SHARDS)]
     command += ["--bundle", str(bundle), "--output", str(output)]
     command += ["--workers", str(workers), "--retrieve", str(CANDIDATES)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "SELLA_CACHE": str(cache_folder().absolute())}

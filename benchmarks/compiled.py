@@ -12,10 +12,10 @@ import argparse
 from packing import PROMPTS_A_BATCH, REPEATS, make_scorer, quickstart, rate, score, source, train
 from provenance import REPOSITORY, replace_block
 
-from components.core.config import Config
-from components.core.dataset import PreparedData
-from components.core.packing import Packer, group_by_user
-from components.core.scorer import YesNoScorer, compile_layers
+from sella_rec.config import Config
+from sella_rec.data.dataset import PreparedData
+from sella_rec.llm.packing import Packer, group_by_user
+from sella_rec.llm.scorer import YesNoScorer, compile_layers
 
 TARGETS = 4
 

@@ -108,7 +108,7 @@ def started_component(folder: Path) -> list[str]:
     container = pipeline["deploymentSpec"]["executors"]["exec-tune-llm"]["container"]
     shell, option, script, source = container["command"]
     before = source[: source.index("def tune_llm")]
-    body = "def tune_llm():\n    import components.core.step\n    print('the step has begun', flush=True)\n"
+    body = "def tune_llm():\n    import sella_rec.runtime.step\n    print('the step has begun', flush=True)\n"
     executor_input = json.dumps({"outputs": {"outputFile": str(folder / "output.json")}})
     return [
         shell,

@@ -18,9 +18,9 @@ from provenance import REPOSITORY, provenance, replace_block
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen2Config
 
-from components.core.adapter import add_adapter
-from components.core.config import TuneConfig
-from components.core.scorer import YesNoScorer
+from sella_rec.config import TuneConfig
+from sella_rec.llm.adapter import add_adapter
+from sella_rec.llm.scorer import YesNoScorer
 
 _GIB = 2**30
 # One packed row: a history of ten titles and sixteen targets, 110 + 16 * 14 tokens, rounded up.

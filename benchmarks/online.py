@@ -31,13 +31,13 @@ import requests
 from provenance import REPOSITORY, provenance, replace_block
 from untrained import untrained_bundle
 
-from components.core.backbone import cache_folder
-from components.core.config import Config, load_config
-from components.core.registry import CHAMPION
-from components.promote import model
 from components.promote.register import example_input, signature
-from components.serve.gateway import VERSION_HEADER
-from pipeline import PACKAGED
+from pipeline.packaged import PACKAGED
+from sella_rec.config import Config, load_config
+from sella_rec.llm.backbone import cache_folder
+from sella_rec.serving import pyfunc as model
+from sella_rec.serving.gateway import VERSION_HEADER
+from sella_rec.tracking.registry import CHAMPION
 
 NAME, CANDIDATES, CLIENTS, SOAK_CLIENTS, PORT = "sella-rec", 20, (1, 4, 16), 4, 18080
 URL = f"http://127.0.0.1:{PORT}"
@@ -137,7 +137,7 @@ def server(folder: Path, asked: Questions) -> Iterator[tuple[subprocess.Popen[by
     if not (cache / "backbones").exists():
         (cache / "backbones").symlink_to((cache_folder() / "backbones").absolute())
     environment = os.environ | {"SELLA_CACHE": str(cache), "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-m", "components.serve", f"--port={PORT}", "--poll-seconds=1"]
+    command = [sys.executable, "-m", "sella_rec.serving", f"--port={PORT}", "--poll-seconds=1"]
     begun = time.perf_counter()
     with (folder / "server.log").open("a") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)

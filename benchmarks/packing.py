@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from provenance import provenance, replace_block
 
-from components.core.adapter import add_adapter
-from components.core.backbone import load_backbone
-from components.core.config import Config, load_config
-from components.core.dataset import PreparedData, Split
-from components.core.packing import Packer, group_by_user, training_order
-from components.core.prompt import PromptBuilder
-from components.core.rows import evaluation_rows
-from components.core.scorer import YesNoScorer
-from components.core.tracking import Tracker
 from components.prepare_data.step import prepare_data
-from pipeline import PACKAGED
+from pipeline.packaged import PACKAGED
+from sella_rec.config import Config, load_config
+from sella_rec.data.dataset import PreparedData, Split
+from sella_rec.data.row_selection import evaluation_rows
+from sella_rec.llm.adapter import add_adapter
+from sella_rec.llm.backbone import load_backbone
+from sella_rec.llm.packing import Packer, group_by_user, training_order
+from sella_rec.llm.prompt import PromptBuilder
+from sella_rec.llm.scorer import YesNoScorer
+from sella_rec.tracking.tracker import Tracker
 
 TARGETS = 16
 LABELS = 256

@@ -37,12 +37,12 @@ from paper_stages import STEPS, Stages, digest, needed
 from paper_table import RESAMPLES, draw, write_table
 from provenance import REPOSITORY, replace_block, seeds_drawn
 
-from components.core.config import Config, ConfigError, load_config
-from components.core.dataset import PreparedData
-from components.core.paths import atomic_output
 from components.prepare_data.errors import DataError
-from pipeline import PACKAGED
+from pipeline.packaged import PACKAGED
 from pipeline.versions import data_version
+from sella_rec.config import Config, ConfigError, load_config
+from sella_rec.data.dataset import PreparedData
+from sella_rec.files import atomic_output
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 Rows = dict[str, dict[int, Row]]
@@ -248,7 +248,7 @@ def table(out: Path, slices: bool = True) -> str:
     some, of_arm = next(iter(rows.items()))
     stages = stages_of(ARMS[some], config, version, out, next(iter(of_arm)))
     test = rows_to_score(config, PreparedData(stages.folder("prepare-data")))
-    text = write_table(rows, draw(rows, test, out / "stages"), f"sella-{config.collab.feeds}", slices)
+    text = write_table(rows, draw(rows, test, out / "stages"), f"sella-{config.collab.fused_model}", slices)
     return "\n\n".join([text, _unfinished(out), _notes(rows, config, asked)])
 
 

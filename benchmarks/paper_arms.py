@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from components.core.config import Config
 from components.train_collab.step import MODELS
+from sella_rec.config import Config
 
 Kind = Literal["item_mean", "collab", "text_only", "late_fusion", "aligned", "fused", "residual"]
 
@@ -49,7 +49,7 @@ class Arm:
         """The configuration of this arm's steps."""
         changed: dict[str, Any] = {"seed": seed, "fuse": config.fuse.model_copy(update=dict(self.fuse))}
         if self.model:
-            changed["collab"] = config.collab.model_copy(update={"feeds": self.model})
+            changed["collab"] = config.collab.model_copy(update={"fused_model": self.model})
         return config.model_copy(update=changed)
 
 

@@ -11,9 +11,9 @@ from paper_arms import ARMS, Arm
 from paper_scores import read_logits, read_valid, rows_to_score
 from paper_stages import Stages
 
-from components.core.config import Config
-from components.core.dataset import PreparedData, Split
-from components.core.metrics import evaluate_slice
+from sella_rec.config import Config
+from sella_rec.data.dataset import PreparedData, Split
+from sella_rec.metrics.ranking import evaluate_slice
 
 Row = dict[str, Any]
 LAST_STEP = {

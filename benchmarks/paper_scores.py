@@ -13,20 +13,20 @@ import polars as pl
 from safetensors.torch import load_file
 from scipy.special import logit
 
-from components.core.adapter import load_adapter
-from components.core.bundle import build_prompts, load_bundle
-from components.core.collab import CollabTables
-from components.core.config import Config
-from components.core.dataset import PreparedData, Split
-from components.core.late_fusion import VALID_LOGITS, LateFusion, fit_late_fusion, load_valid_logits
-from components.core.metrics import evaluate_slice
-from components.core.packing import Packer
-from components.core.paths import atomic_output
-from components.core.rows import evaluation_rows
-from components.core.scorer import YesNoScorer, compile_layers
-from components.core.scoring import score_split
-from components.core.soft_tokens import SoftTokens
-from components.core.tracking import Tracker
+from sella_rec.collab.tables import CollabTables
+from sella_rec.config import Config
+from sella_rec.data.dataset import PreparedData, Split
+from sella_rec.data.row_selection import evaluation_rows
+from sella_rec.files import atomic_output
+from sella_rec.llm.adapter import load_adapter
+from sella_rec.llm.packing import Packer
+from sella_rec.llm.scorer import YesNoScorer, compile_layers
+from sella_rec.llm.scoring import score_split
+from sella_rec.llm.soft_tokens import SoftTokens
+from sella_rec.metrics.ranking import evaluate_slice
+from sella_rec.model.bundle import build_prompts, load_bundle
+from sella_rec.model.late_fusion import VALID_LOGITS, LateFusion, fit_late_fusion, load_valid_logits
+from sella_rec.tracking.tracker import Tracker
 
 PRIOR_LABELS = 5.0
 
@@ -41,9 +41,9 @@ def score_item_mean(config: Config, dataset: Path, output: Path) -> None:
 
 
 def score_collab(config: Config, dataset: Path, collab: Path, output: Path) -> None:
-    """The collaborative model `collab.feeds` alone; valid: all its rows."""
+    """The collaborative model `collab.fused_model` alone; valid: all its rows."""
     test = rows_to_score(config, PreparedData(dataset))
-    of_model = json.loads((collab / "metrics.json").read_text())[config.collab.feeds]
+    of_model = json.loads((collab / "metrics.json").read_text())[config.collab.fused_model]
     valid = {name: of_model[f"valid_{name}"] for name in ("auc", "uauc")}
     _write(output, _tables(config, collab).score_split(test), valid)
 
@@ -113,7 +113,7 @@ def read_valid(scored: Path) -> dict[str, Any]:
 
 
 def _tables(config: Config, collab: Path) -> CollabTables:
-    return CollabTables.load(collab / config.collab.feeds / "tables")
+    return CollabTables.load(collab / config.collab.fused_model / "tables")
 
 
 def _write(output: Path, logits: np.ndarray, valid: Mapping[str, Any]) -> None:

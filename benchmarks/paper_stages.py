@@ -25,15 +25,15 @@ from paper_scores import (
 from provenance import commit, machine
 
 from components.align_collab.step import align_collab
-from components.core.config import Config
-from components.core.paths import atomic_output
-from components.core.supervision import peak_rss_mb
-from components.core.tracking import Tracker
 from components.distill_items.step import distill_items
 from components.fuse.step import FuseInputs, fuse
 from components.prepare_data.step import prepare_data
 from components.train_collab.step import train_collab
 from components.tune_llm.step import tune_llm
+from sella_rec.config import Config
+from sella_rec.files import atomic_output
+from sella_rec.runtime.supervision import peak_rss_mb
+from sella_rec.tracking.tracker import Tracker
 
 _EVERY_SECONDS = 30
 
@@ -68,7 +68,7 @@ STEPS = tuple(_READS)
 _WITHOUT_EFFECT = {
     # the state of the data stands for where they are
     "prepare-data": {"data": {"interactions", "items", "source"}},
-    "train-collab": {"collab": {"feeds"}},
+    "train-collab": {"collab": {"fused_model"}},
     "*": {"evaluate": {"tokens_per_batch", "bootstrap_samples", "examples"}},
 }
 

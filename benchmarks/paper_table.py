@@ -10,8 +10,8 @@ from paper_arms import ARMS, PUBLISHED
 from paper_rows import Row, scored_folder
 from paper_scores import read_logits
 
-from components.core.bootstrap import bootstrap
-from components.core.dataset import Split
+from sella_rec.data.dataset import Split
+from sella_rec.metrics.bootstrap import bootstrap
 
 RESAMPLES = 2000
 METRICS = ("auc", "uauc")

@@ -99,7 +99,7 @@ def amazon(work: Path, reviews: int) -> None:
 
 def _prepare(config: str, source: Path, output: Path) -> tuple[dict[str, int], float, int]:
     """The data report, seconds, and peak resident memory in KB, of the command in a process of its own."""
-    command = [sys.executable, "-m", "pipeline.cli", "data", "--config", config]
+    command = [sys.executable, "-m", "pipeline.cli.main", "data", "--config", config]
     started = time.monotonic()
     subprocess.run([*command, "--source", str(source), "--output", str(output)], check=True)
     seconds = time.monotonic() - started

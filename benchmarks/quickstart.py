@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from provenance import REPOSITORY, provenance, replace_block
 
-from components.core.bootstrap import bootstrap
+from sella_rec.metrics.bootstrap import bootstrap
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "quickstart.json"
 NAMES = {
@@ -53,7 +53,9 @@ def main() -> None:
 
 def run(seed: int) -> Path:
     """Folder of the finished run with this seed."""
-    subprocess.run([sys.executable, "-m", "pipeline.cli", "run", "--set", f"seed={seed}"], cwd=REPOSITORY, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pipeline.cli.main", "run", "--set", f"seed={seed}"], cwd=REPOSITORY, check=True
+    )
     return (REPOSITORY / "runs" / "latest").resolve()
 
 

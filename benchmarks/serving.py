@@ -21,20 +21,20 @@ import numpy as np
 import torch
 from provenance import provenance, replace_block
 
-from components.core.adapter import add_adapter
-from components.core.backbone import load_backbone
-from components.core.collab import create_model
-from components.core.config import Config, load_config
-from components.core.dataset import PreparedData, Split
-from components.core.packing import Packer, block_attention_mask
-from components.core.projection import Projection
-from components.core.prompt import PromptBuilder
-from components.core.scorer import YesNoScorer
-from components.core.scoring import score_split
-from components.core.soft_tokens import SoftTokens
-from components.core.tracking import Tracker
 from components.prepare_data.step import prepare_data
-from pipeline import PACKAGED
+from pipeline.packaged import PACKAGED
+from sella_rec.collab.models import create_model
+from sella_rec.config import Config, load_config
+from sella_rec.data.dataset import PreparedData, Split
+from sella_rec.llm.adapter import add_adapter
+from sella_rec.llm.backbone import load_backbone
+from sella_rec.llm.packing import Packer, block_attention_mask
+from sella_rec.llm.projection import Projection
+from sella_rec.llm.prompt import PromptBuilder
+from sella_rec.llm.scorer import YesNoScorer
+from sella_rec.llm.scoring import score_split
+from sella_rec.llm.soft_tokens import SoftTokens
+from sella_rec.tracking.tracker import Tracker
 
 CANDIDATES, USERS, REPEATS = 100, 2, 2
 PROMPTS_A_BATCH, PACKED_TARGETS = 8, 32

@@ -20,15 +20,15 @@ import optuna
 import torch
 from provenance import provenance
 
-from components.core.collab import collab_device, create_model
-from components.core.config import CollabConfig, load_config
-from components.core.dataset import PreparedData
-from components.core.metrics import evaluate_slice
-from components.core.tracking import Tracker
 from components.prepare_data.step import prepare_data
 from components.train_collab.step import MODELS
 from components.train_collab.training import Fit, fit
-from pipeline import PACKAGED
+from pipeline.packaged import PACKAGED
+from sella_rec.collab.models import collab_device, create_model
+from sella_rec.config import CollabConfig, load_config
+from sella_rec.data.dataset import PreparedData
+from sella_rec.metrics.ranking import evaluate_slice
+from sella_rec.tracking.tracker import Tracker
 
 SEEDS = (0, 1, 2)
 

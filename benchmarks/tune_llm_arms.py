@@ -25,8 +25,8 @@ from paper_arms import ARMS, Arm
 from paper_rows import stages_of
 from provenance import REPOSITORY, provenance
 
-from components.core.config import Config, load_config
-from pipeline import PACKAGED
+from pipeline.packaged import PACKAGED
+from sella_rec.config import Config, load_config
 
 SEED = 0
 LLM_ARMS = [name for name, arm in ARMS.items() if arm.kind in ("text_only", "fused")]

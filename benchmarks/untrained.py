@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from components.core.adapter import add_adapter, save_adapter
-from components.core.backbone import load_backbone
-from components.core.bundle import save_bundle
-from components.core.collab import CollabTables
-from components.core.config import Config
-from components.core.dataset import PreparedData
-from components.core.projection import Projection
-from components.core.soft_tokens import SoftTokens
-from components.core.tracking import Tracker
 from components.prepare_data.step import prepare_data
+from sella_rec.collab.tables import CollabTables
+from sella_rec.config import Config
+from sella_rec.data.dataset import PreparedData
+from sella_rec.llm.adapter import add_adapter, save_adapter
+from sella_rec.llm.backbone import load_backbone
+from sella_rec.llm.projection import Projection
+from sella_rec.llm.soft_tokens import SoftTokens
+from sella_rec.model.bundle import save_bundle
+from sella_rec.tracking.tracker import Tracker
 
 
 def untrained_bundle(config: Config, output: Path, seed: int) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kfp.compiler import Compiler
 
-from components.core.paths import atomic_output
 from pipeline import dag, recommend_dag
+from sella_rec.files import atomic_output
 
 _BUILDERS = {"train": dag.build_pipeline, "recommend": recommend_dag.build_pipeline}
 FILES = {"train": "pipeline.yaml", "recommend": "recommend.yaml"}

@@ -21,15 +21,15 @@ from components.promote.component import promote
 from components.score_champion.component import score_champion
 from components.train_collab.component import train_collab
 from components.tune_llm.component import tune_llm
-from pipeline import PIPELINES
-from pipeline.kubernetes import (
+from pipeline.resources import (
     CHECKPOINT_STORE_SECRET,
     LLM_ENVIRONMENT,
-    Cluster,
+    StepResources,
     pipeline_config,
     with_object_store,
     with_retries,
 )
+from pipeline.steps import PIPELINES
 
 NAME = PIPELINES["train"]
 
@@ -80,7 +80,7 @@ def build_pipeline(
             node_selector: Labels of the nodes for the LLM steps.
             tolerations: Taints that the LLM steps tolerate beside the usual one of GPU nodes.
         """
-        cluster = Cluster(image, accelerator_type, llm_cpu, llm_memory, node_selector, tolerations)
+        cluster = StepResources(image, accelerator_type, llm_cpu, llm_memory, node_selector, tolerations)
 
         def training(task: dsl.PipelineTask) -> dsl.PipelineTask:
             with_object_store(task, CHECKPOINT_STORE_SECRET)

@@ -9,8 +9,8 @@ from kfp import dsl
 
 from components.finish.component import finish
 from components.recommend.component import load_champion, recommend, summarize
-from pipeline import PIPELINES
-from pipeline.kubernetes import LLM_ENVIRONMENT, Cluster, pipeline_config, with_object_store, with_retries
+from pipeline.resources import LLM_ENVIRONMENT, StepResources, pipeline_config, with_object_store, with_retries
+from pipeline.steps import PIPELINES
 
 NAME = PIPELINES["recommend"]
 
@@ -57,7 +57,7 @@ def build_pipeline(
             node_selector: Labels of the nodes for the shards.
             tolerations: Taints that the shards tolerate beside the usual one of GPU nodes.
         """
-        cluster = Cluster(image, accelerator_type, llm_cpu, llm_memory, node_selector, tolerations)
+        cluster = StepResources(image, accelerator_type, llm_cpu, llm_memory, node_selector, tolerations)
 
         def light(task: dsl.PipelineTask) -> dsl.PipelineTask:
             return uncached(cluster.light(with_object_store(task)))

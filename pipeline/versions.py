@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import components
+import sella_rec
 
 if TYPE_CHECKING:
-    from components.core.data_config import DataConfig
+    from sella_rec.config import DataConfig
 
 _SOURCE = (".py", ".j2", ".css")
 _EMBEDDED = "embedded:"
 
 
 def code_version() -> str:
-    """Hash of the source of all steps, templates included: 16 hexadecimal digits."""
-    root = Path(components.__path__[0])
+    """Hash of the source of all steps, templates included, and of the library but for its server: 16 hex digits."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in root.rglob("*") if path.suffix in _SOURCE):
-        digest.update(f"{file.relative_to(root).as_posix()}\0".encode())
-        digest.update(file.read_bytes())
+    for root in (Path(sella_rec.__path__[0]), Path(components.__path__[0])):
+        for file in sorted(path for path in root.rglob("*") if path.suffix in _SOURCE):
+            name = file.relative_to(root)
+            if root.name != "sella_rec" or name.parts[0] != "serving":
+                digest.update(f"{root.name}/{name.as_posix()}\0".encode())
+                digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from components.core.config import Config
     from components.fuse.step import FuseInputs
+    from sella_rec.config import Config
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The file that takes longest first: begun last, it would keep one core busy while the other idles."""
-    items.sort(key=lambda item: item.path.name != "test_local.py")
+    items.sort(key=lambda item: item.path.parts[-2:] != ("local", "test_run.py"))
 
 
 _CHATML = (
@@ -152,7 +152,7 @@ def _ratings(draw: random.Random, user: int, items: list[int]) -> list[tuple[int
 @pytest.fixture(scope="session")
 def tiny_config(tiny_backbone: Path, small_ratings: Path) -> Config:
     """A configuration over the tiny backbone and the small ratings: float32 on the CPU, seconds a step."""
-    from components.core.config import load_config
+    from sella_rec.config import load_config
 
     return load_config(
         None,
@@ -180,8 +180,8 @@ def tiny_config(tiny_backbone: Path, small_ratings: Path) -> Config:
 @pytest.fixture(scope="session")
 def small_data(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small ratings as prepare-data leaves them."""
-    from components.core.tracking import Tracker
     from components.prepare_data.step import prepare_data
+    from sella_rec.tracking.tracker import Tracker
 
     folder = tmp_path_factory.mktemp("small") / "data"
     prepare_data(tiny_config, folder, Tracker())
@@ -207,8 +207,8 @@ def genre_data(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="session")
 def tuned(tiny_config: Config, genre_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tune-llm's folder over `genre_data`."""
-    from components.core.tracking import Tracker
     from components.tune_llm.step import tune_llm
+    from sella_rec.tracking.tracker import Tracker
 
     folder = tmp_path_factory.mktemp("tuned")
     tune_llm(tiny_config, genre_data, folder / "output", folder / "checkpoints", Tracker())
@@ -221,10 +221,10 @@ def fuse_inputs(
 ) -> FuseInputs:
     """What fuse reads, every step before it run for real over `genre_data`."""
     from components.align_collab.step import align_collab
-    from components.core.tracking import Tracker
     from components.distill_items.step import distill_items
     from components.fuse.step import FuseInputs
     from components.train_collab.step import train_collab
+    from sella_rec.tracking.tracker import Tracker
 
     folder, tracker = tmp_path_factory.mktemp("steps"), Tracker()
     inputs = FuseInputs(genre_data, folder / "collab", tuned, folder / "semantics", folder / "aligned")
@@ -237,8 +237,8 @@ def fuse_inputs(
 @pytest.fixture(scope="session")
 def fused(tiny_config: Config, fuse_inputs: FuseInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle that fuse writes from `fuse_inputs`."""
-    from components.core.tracking import Tracker
     from components.fuse.step import fuse
+    from sella_rec.tracking.tracker import Tracker
 
     folder = tmp_path_factory.mktemp("fused")
     fuse(tiny_config, fuse_inputs, folder / "bundle", folder / "checkpoints", Tracker())

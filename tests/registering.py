@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mlflow
 
-from components.core.registry import Version
+from sella_rec.tracking.registry import ModelVersion
 
 NAME = "sella-rec"
 _CODE = """
@@ -19,7 +19,7 @@ mlflow.models.set_model(same)
 """
 
 
-def register_bundle(store: str, bundle: Path, folder: Path) -> Version:
+def register_bundle(store: str, bundle: Path, folder: Path) -> ModelVersion:
     """The next version of `sella-rec` in the store of this address, whose artifacts go to `folder`."""
     (folder / "model.py").write_text(_CODE)
     mlflow.set_tracking_uri(store)
@@ -34,4 +34,4 @@ def register_bundle(store: str, bundle: Path, folder: Path) -> Version:
             pip_requirements=[],
             registered_model_name=NAME,
         )
-    return Version(NAME, str(logged.registered_model_version), logged.model_id)
+    return ModelVersion(NAME, str(logged.registered_model_version), logged.model_id)

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def align_collab(
     config: str,
     code_version: str,
@@ -24,7 +24,7 @@ def align_collab(
         semantics: The items' semantics.
         aligned: The aligned collaborative model and the projection (safetensors), with alignment before and after.
     """
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     inputs = {"dataset": dataset.path, "collab": collab.path, "semantics": semantics.path}
     with running("align-collab", config, code_version, inputs, aligned.path) as step:

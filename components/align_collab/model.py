@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from components.core.collab import CollabModel, CollabTables
-from components.core.config import AlignConfig
-from components.core.dataset import Split
-from components.core.losses import info_nce, rince
-from components.core.projection import Projection
+from components.align_collab.losses import info_nce, rince
+from sella_rec.collab.models import CollabModel
+from sella_rec.collab.tables import CollabTables
+from sella_rec.config import AlignConfig
+from sella_rec.data.dataset import Split
+from sella_rec.llm.projection import Projection
 
 # Items compared with all others at once: bounds memory at this times I floats.
 _ITEMS_A_PASS = 1024

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from sklearn.decomposition import PCA
 
 from components.align_collab.model import AlignedModel
-from components.core.dataset import PreparedData
+from sella_rec.data.dataset import PreparedData
 
 _SHOWN_ITEMS = 500
 
 
-class Picture:
+class AlignmentMap:
     """Takes snapshots of a fixed random sample of train items, at most 500.
 
     The plane is that of the two main components of the semantics before training, as directions of unit length:

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from components.align_collab.model import AlignedModel
-from components.align_collab.picture import Picture
+from components.align_collab.picture import AlignmentMap
 from components.align_collab.training import Fit, Measures, fit
-from components.core.collab import collab_device, load_model
-from components.core.config import Config
-from components.core.dataset import PreparedData
-from components.core.paths import atomic_output
-from components.core.tracking import Tracker
+from sella_rec.collab.models import collab_device, load_model
+from sella_rec.config import Config
+from sella_rec.data.dataset import PreparedData
+from sella_rec.files import atomic_output
+from sella_rec.tracking.tracker import Tracker
 
 
 def align_collab(config: Config, dataset: Path, collab: Path, semantics: Path, output: Path, tracker: Tracker) -> None:
@@ -32,7 +32,8 @@ def align_collab(config: Config, dataset: Path, collab: Path, semantics: Path, o
         output: `tables/` (CollabTables), `projection.safetensors` and `projection.json` (dim, hidden, out),
             `semantics.safetensors` (as given, or trained), `semantic_bias.safetensors` (weight, float32 [d]: what
             standardized semantics have added to the tables' item biases), `metrics.json` (before and after: valid_auc,
-            cosine, top1, top10; epochs: the kept one; seconds), `curves.json`, `alignment.parquet` (see `Picture`).
+            cosine, top1, top10; epochs: the kept one; seconds), `curves.json`, `alignment.parquet` (see
+            `AlignmentMap`).
         tracker: receives both losses and the measures by epoch (0: before training), progress.
 
     Raises:
@@ -41,13 +42,13 @@ def align_collab(config: Config, dataset: Path, collab: Path, semantics: Path, o
     started = time.perf_counter()
     torch.manual_seed(config.seed)
     data, device = PreparedData(dataset), collab_device()
-    model = AlignedModel(load_model(collab / config.collab.feeds), _load_semantics(semantics, data), config.align)
+    model = AlignedModel(load_model(collab / config.collab.fused_model), _load_semantics(semantics, data), config.align)
     model.to(device)
-    measures, picture = Measures(model, data, config.seed), Picture(model, data, config.seed)
+    measures, picture = Measures(model, data, config.seed), AlignmentMap(model, data, config.seed)
 
     before, points = measures(), [picture.snapshot("before")]
     tracker.metrics(before, step=0)
-    decay = getattr(config.collab, config.collab.feeds).weight_decay
+    decay = getattr(config.collab, config.collab.fused_model).weight_decay
     fitted = fit(model, measures, data.train, config.align, decay, tracker)
     after = measures()
     points.append(picture.snapshot("after"))

@@ -9,10 +9,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from components.align_collab.model import AlignedModel, alignment
-from components.core.config import AlignConfig
-from components.core.dataset import PreparedData, Split
-from components.core.early_stopping import EarlyStopping
-from components.core.tracking import Tracker
+from sella_rec.collab.early_stopping import EarlyStopping
+from sella_rec.config import AlignConfig
+from sella_rec.data.dataset import PreparedData, Split
+from sella_rec.tracking.tracker import Tracker
 
 # Items that retrieval is measured on, each against all: a standard error of a hundredth at most.
 _MEASURED_ITEMS = 2000

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from components.check_drift.decision import Champion
-from components.core.reference import REFERENCE_FILES
-from components.core.registry import Version
+from sella_rec.data.training_reference import REFERENCE_FILES
+from sella_rec.tracking.registry import ModelVersion
 
 _FILES = (*REFERENCE_FILES, "items.parquet")
 
 
-def fetch_champion(version: Version | None, folder: Path) -> Champion | None:
+def fetch_champion(version: ModelVersion | None, folder: Path) -> Champion | None:
     """Ask MLflow for a version, and copy its training reference, not the whole model, into `folder`.
 
     Returns:

@@ -16,9 +16,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from components.check_drift.measures import MEASURES, SHARES, Counts, Window, bin_labels, count, frequent_words, psi
-from components.core.operation_config import RetrainConfig
-from components.core.reference import Reference, iso
+from components.check_drift.measures import (
+    MEASURES,
+    SHARES,
+    Counts,
+    NewInteractions,
+    bin_labels,
+    count,
+    frequent_words,
+    psi,
+)
+from sella_rec.config import RetrainConfig
+from sella_rec.data.training_reference import Reference, iso
 
 # Earlier windows that the new one is compared with: more are surer, but of older times.
 _WINDOWS = 4
@@ -30,7 +39,7 @@ _NUMBERS_A_BATCH = 4_000_000
 
 
 @dataclass(frozen=True)
-class Measured:
+class DriftMeasure:
     """One measure, then and now.
 
     Attributes:
@@ -67,7 +76,7 @@ class Comparison:
     seconds: int
     rows: int
     users: int
-    measures: dict[str, Measured]
+    measures: dict[str, DriftMeasure]
 
     @property
     def drifted(self) -> list[str]:
@@ -103,7 +112,7 @@ def compare(
         return Comparison(since, since, 0, 0, 0, {})
     until = int(newer["timestamp"].max())  # type: ignore[arg-type]
     seconds = max(1, min(until - since, (since - begin) // 2))
-    new = Window(newer.filter(pl.col("timestamp") > until - seconds), old)
+    new = NewInteractions(newer.filter(pl.col("timestamp") > until - seconds), old)
     earlier = _earlier_windows(old, begin, since, seconds)
     titled = pl.concat([titles.select("item_id", "title"), reference.titles.select("item_id", "title")])
     titled = titled.unique("item_id", keep="first", maintain_order=True)
@@ -119,12 +128,13 @@ def compare(
     return Comparison(since, until, seconds, new.rows.height, users, measures)
 
 
-def _earlier_windows(rows: pl.DataFrame, begin: int, end: int, seconds: int) -> list[Window]:
+def _earlier_windows(rows: pl.DataFrame, begin: int, end: int, seconds: int) -> list[NewInteractions]:
     """Up to four windows that have rows, newest first, each with something known before it."""
     ends = [end - index * seconds for index in range(_WINDOWS) if end - (index + 1) * seconds >= begin]
     time = pl.col("timestamp")
     windows = [
-        Window(rows.filter((time > at - seconds) & (time <= at)), rows.filter(time <= at - seconds)) for at in ends
+        NewInteractions(rows.filter((time > at - seconds) & (time <= at)), rows.filter(time <= at - seconds))
+        for at in ends
     ]
     return [window for window in windows if not window.rows.is_empty() and not window.known.is_empty()]
 
@@ -135,7 +145,7 @@ def _join(counts: Sequence[Counts]) -> Counts:
 
 def _measure(
     name: str, labels: list[str], before: np.ndarray, now: np.ndarray, p: float, config: RetrainConfig
-) -> Measured:
+) -> DriftMeasure:
     """One measure from its counts [bins] over all users."""
     shares = [(counts / max(1.0, counts.sum())).round(6).tolist() for counts in (before, now)]
     is_share = name in SHARES
@@ -143,7 +153,7 @@ def _measure(
     limit = config.share if is_share else config.psi
     # fewer strangers than usual are no reason to train anew
     far = moved >= limit if name.startswith("unseen") else abs(moved) >= limit
-    return Measured(
+    return DriftMeasure(
         before=shares[0][1] if is_share else None,
         now=shares[1][1] if is_share else None,
         moved=round(moved, 6),

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def check_drift(
     config: str,
     code_version: str,
@@ -33,7 +33,7 @@ def check_drift(
     """
     from tempfile import TemporaryDirectory
 
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     with running("check-drift", config, code_version, {"dataset": dataset.path}, drift.path) as step:
         from pathlib import Path
@@ -41,10 +41,10 @@ def check_drift(
         from components.check_drift.champion import fetch_champion, moment
         from components.check_drift.publish import log_drift, publish
         from components.check_drift.step import check_drift
-        from components.core.registry import Version
+        from sella_rec.tracking.registry import ModelVersion
 
         with TemporaryDirectory() as folder:
-            known = fetch_champion(Version.parse(champion), Path(folder))
+            known = fetch_champion(ModelVersion.parse(champion), Path(folder))
             now = moment(scheduled)
             decision = check_drift(step.config, step.inputs["dataset"], known, now, step.output, step.tracker)
         publish(step.output, metrics, report.path)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from components.check_drift.comparison import Comparison, Measured
-from components.core.operation_config import RetrainConfig
+from components.check_drift.comparison import Comparison, DriftMeasure
+from sella_rec.config import RetrainConfig
 
 NAMES = {
     "like_rate": "share of likes",
@@ -39,14 +39,16 @@ class Champion:
 
 
 @dataclass(frozen=True)
-class Decision:
+class RetrainDecision:
     """`reason` completes "Training: ..." or "Nothing to do: ..."."""
 
     retrain: bool
     reason: str
 
 
-def decide(config: RetrainConfig, champion: Champion | None, comparison: Comparison | None, now: datetime) -> Decision:
+def decide(
+    config: RetrainConfig, champion: Champion | None, comparison: Comparison | None, now: datetime
+) -> RetrainDecision:
     """What the policy says.
 
     Args:
@@ -54,22 +56,22 @@ def decide(config: RetrainConfig, champion: Champion | None, comparison: Compari
         now: the time the run was scheduled for.
     """
     if champion is None:
-        return Decision(True, "there is no champion yet")
+        return RetrainDecision(True, "there is no champion yet")
     if comparison is None:
-        return Decision(True, f"{champion.label} carries no training reference to compare with")
+        return RetrainDecision(True, f"{champion.label} carries no training reference to compare with")
     if comparison.drifted:
         moves = ", ".join(tell(name, comparison.measures[name]) for name in comparison.drifted)
-        return Decision(True, f"drift since {champion.label}: {moves}")
+        return RetrainDecision(True, f"drift since {champion.label}: {moves}")
     found = f"no drift since {champion.label} ({_newer(comparison)})"
     if config.policy == "always":
-        return Decision(True, f"{found}, but retrain.policy is always")
+        return RetrainDecision(True, f"{found}, but retrain.policy is always")
     age = champion.age(now)
     if config.policy == "on-drift-or-days" and age >= config.days:
-        return Decision(True, f"{found}, but it is {age:.1f} days old, and retrain.days is {config.days:g}")
-    return Decision(False, found)
+        return RetrainDecision(True, f"{found}, but it is {age:.1f} days old, and retrain.days is {config.days:g}")
+    return RetrainDecision(False, found)
 
 
-def tell(name: str, measured: Measured) -> str:
+def tell(name: str, measured: DriftMeasure) -> str:
     """A measure that has moved, in a few words."""
     if measured.before is None or measured.now is None:
         return f"{NAMES[name]} (PSI {measured.moved:.2f})"

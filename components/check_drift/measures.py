@@ -13,7 +13,7 @@ import polars as pl
 from scipy.sparse import csr_array
 from scipy.stats import entropy
 
-from components.core.reference import words
+from sella_rec.data.training_reference import words
 
 Counts = Mapping[str, np.ndarray]
 
@@ -29,7 +29,7 @@ _VOCABULARY = 50
 
 
 @dataclass(frozen=True)
-class Window:
+class NewInteractions:
     """Interactions of one period, and all that had come before it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Window:
     known: pl.DataFrame
 
 
-def count(window: Window, titles: pl.DataFrame, vocabulary: Sequence[str]) -> Counts:
+def count(window: NewInteractions, titles: pl.DataFrame, vocabulary: Sequence[str]) -> Counts:
     """Counts by measure, float64 [U, bins], a row for each user of the window.
 
     like_rate: rows that are dislikes, likes. unseen_items, unseen_users: rows whose item (user) is known, is not.

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from components.core.mlflow_runs import NOTE_TAG, StepRun
+from sella_rec.tracking.runs import NOTE_TAG, StepRun
 
 RETRAIN_TAG, REASON_TAG = "sella.retrain", "sella.retrain_reason"
 

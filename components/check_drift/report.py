@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from components.check_drift.comparison import Comparison, Measured
-from components.check_drift.decision import NAMES, Champion, Decision
+from components.check_drift.comparison import Comparison, DriftMeasure
+from components.check_drift.decision import NAMES, Champion, RetrainDecision
 from components.check_drift.measures import DISTRIBUTIONS, OTHER_WORDS, SHARES
-from components.core.operation_config import RetrainConfig
-from components.core.paths import atomic_output
-from components.core.reference import Reference, iso
+from sella_rec.config import RetrainConfig
+from sella_rec.data.training_reference import Reference, iso
+from sella_rec.files import atomic_output
 
 _TEMPLATE = "report.html.j2"
 _SHOWN_WORDS = 12
@@ -28,7 +28,7 @@ class Bin(NamedTuple):
 
 def write_report(
     path: Path,
-    decision: Decision,
+    decision: RetrainDecision,
     champion: Champion | None,
     comparison: Comparison | None,
     reference: Reference | None,
@@ -54,7 +54,7 @@ def write_report(
         file.write_text(page)
 
 
-def _bins(name: str, measured: Measured) -> list[Bin]:
+def _bins(name: str, measured: DriftMeasure) -> list[Bin]:
     """The bins to show: of words, those that moved most."""
     bins = [Bin(*values) for values in zip(measured.labels, *measured.bins, strict=True)]
     if name == "title_words":

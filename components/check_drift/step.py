@@ -8,19 +8,19 @@ from datetime import datetime
 from pathlib import Path
 
 from components.check_drift.comparison import Comparison, compare
-from components.check_drift.decision import Champion, Decision, decide
+from components.check_drift.decision import Champion, RetrainDecision, decide
 from components.check_drift.report import write_report
-from components.core.config import Config
-from components.core.paths import atomic_output
-from components.core.reference import load_reference
-from components.core.tracking import Tracker
+from sella_rec.config import Config
+from sella_rec.data.training_reference import load_reference
+from sella_rec.files import atomic_output
+from sella_rec.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 
 
 def check_drift(
     config: Config, dataset: Path, champion: Champion | None, now: datetime, output: Path, tracker: Tracker
-) -> Decision:
+) -> RetrainDecision:
     """Compare, decide by `config.retrain`, and write `output`: `drift.json` and `report.html`.
 
     Args:

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def distill_items(
     config: str,
     code_version: str,
@@ -22,7 +22,7 @@ def distill_items(
         adapter: The tuned LLM's adapter.
         semantics: Item semantics, float32 [items + 1, hidden size] (safetensors); row 0 is padding.
     """
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     inputs = {"dataset": dataset.path, "adapter": adapter.path}
     with running("distill-items", config, code_version, inputs, semantics.path) as step:

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from components.core.adapter import load_adapter
-from components.core.config import Config
-from components.core.dataset import PreparedData
-from components.core.paths import atomic_output
-from components.core.prompt import PromptBuilder
-from components.core.semantics import item_semantics
-from components.core.tracking import Tracker
+from sella_rec.config import Config
+from sella_rec.data.dataset import PreparedData
+from sella_rec.files import atomic_output
+from sella_rec.llm.adapter import load_adapter
+from sella_rec.llm.prompt import PromptBuilder
+from sella_rec.llm.semantics import item_semantics
+from sella_rec.tracking.tracker import Tracker
 
 
 def distill_items(config: Config, dataset: Path, adapter: Path, output: Path, tracker: Tracker) -> None:

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def evaluate(
     config: str,
     code_version: str,
@@ -34,7 +34,7 @@ def evaluate(
         roc: SeLLa-Rec's ROC curve on all test rows.
         report: The comparison as one self-contained page.
     """
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     inputs = {"dataset": dataset.path, "collab": collab.path, "adapter": adapter.path}
     inputs |= {"aligned": aligned.path, "bundle": bundle.path}

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from components.core.bundle import Bundle
-from components.core.collab import CollabTables
-from components.core.dataset import PreparedData, Split
-from components.core.packing import Progress
-from components.core.ranking import Ranker, Ranking, Request
-from components.core.scorer import probability
+from sella_rec.collab.tables import CollabTables
+from sella_rec.data.dataset import PreparedData, Split
+from sella_rec.llm.packing import Progress
+from sella_rec.llm.scorer import probability
+from sella_rec.model.bundle import Bundle
+from sella_rec.model.ranker import Ranker, Ranking, Request
 
 # The ranking's time grows with it; the crowd's best thirty are as good a show as its hundreds
 _CANDIDATES = 32

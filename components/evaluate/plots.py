@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from components.core.calibration import calibration_error, reliability
-from components.core.metrics import per_user_metrics
 from components.evaluate.svg import COLORS, INK, MUTED, new_figure
+from sella_rec.metrics.calibration import calibration_error, reliability
+from sella_rec.metrics.ranking import per_user_metrics
 
 NAMES = {
     "mf": "MF",

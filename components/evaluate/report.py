@@ -15,14 +15,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from components.core.config import Config
-from components.core.dataset import SPLITS, Split
-from components.core.scorer import probability
 from components.evaluate import plots
 from components.evaluate.examples import Example
 from components.evaluate.summary import ARMS, LATE_FUSION, METRICS, SLICES
 from components.evaluate.svg import house_style, inline, standalone
 from components.evaluate.training_plots import alignment_maps, curve_panels
+from sella_rec.config import Config
+from sella_rec.data.dataset import SPLITS, Split
+from sella_rec.llm.scorer import probability
 
 _TEMPLATE = "report.html.j2"
 _SLICE_NAMES = {

@@ -11,18 +11,18 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from components.core.bundle import load_bundle
-from components.core.collab import CollabTables
-from components.core.config import Config
-from components.core.dataset import PreparedData, Split
-from components.core.late_fusion import VALID_LOGITS, fit_late_fusion, load_valid_logits
-from components.core.paths import atomic_output
-from components.core.rows import evaluation_rows
-from components.core.scorer import probability
-from components.core.tracking import Tracker
 from components.evaluate.examples import recommend_examples
 from components.evaluate.report import Content, write_report
 from components.evaluate.summary import ARMS, LATE_FUSION, flat_metrics, summarize
+from sella_rec.collab.tables import CollabTables
+from sella_rec.config import Config
+from sella_rec.data.dataset import PreparedData, Split
+from sella_rec.data.row_selection import evaluation_rows
+from sella_rec.files import atomic_output
+from sella_rec.llm.scorer import probability
+from sella_rec.model.bundle import load_bundle
+from sella_rec.model.late_fusion import VALID_LOGITS, fit_late_fusion, load_valid_logits
+from sella_rec.tracking.tracker import Tracker
 
 COLLAB_ARMS = ("mf", "lightgcn")
 LLM_ARMS: tuple[Literal["text_only"], Literal["sella"]] = ("text_only", "sella")
@@ -68,8 +68,8 @@ def evaluate(
     for arm in LLM_ARMS:
         logits[arm] = model.score(test, arm, partial(tracker.progress, note=f"scoring {arm}"))
     valid, text_only = load_valid_logits(adapter / VALID_LOGITS, data, config.evaluate)
-    fusion = fit_late_fusion(valid.label, text_only, tables[config.collab.feeds].score_split(valid))
-    logits[LATE_FUSION] = fusion.score(logits["text_only"], logits[config.collab.feeds])
+    fusion = fit_late_fusion(valid.label, text_only, tables[config.collab.fused_model].score_split(valid))
+    logits[LATE_FUSION] = fusion.score(logits["text_only"], logits[config.collab.fused_model])
 
     tracker.progress(0, 1, "bootstrap")
     summary = summarize(test, logits, config.evaluate.bootstrap_samples, config.seed)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from components.core.bootstrap import Bootstrap, bootstrap
-from components.core.dataset import Split
-from components.core.metrics import evaluate_slice
+from sella_rec.data.dataset import Split
+from sella_rec.metrics.bootstrap import Bootstrap, bootstrap
+from sella_rec.metrics.ranking import evaluate_slice
 
 ARMS = ("mf", "lightgcn", "text_only", "sella")
 SLICES = ("all", "warm", "cold")

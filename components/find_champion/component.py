@@ -1,11 +1,9 @@
 """find-champion as a Kubeflow Pipelines component."""
 
-from kfp import dsl
-
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def find_champion(config: str, code_version: str) -> str:
     """Look up the model that is in use, before anything is trained.
 
@@ -16,7 +14,7 @@ def find_champion(config: str, code_version: str) -> str:
     Returns:
         The champion as name/version/model id; empty where there is none, and without an MLflow server.
     """
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     with running("find-champion", config, code_version) as step:
         from components.find_champion.step import find_champion

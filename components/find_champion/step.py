@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import os
 
-from components.core import champion
-from components.core.config import Config
-from components.core.tracking import Tracker
+from sella_rec.config import Config
+from sella_rec.tracking import promotions as champion
+from sella_rec.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
 
 def find_champion(config: Config, tracker: Tracker) -> str:
-    """The champion in the registry, as `components.core.registry.Version` writes itself.
+    """The champion in the registry, as `sella_rec.tracking.registry.ModelVersion` writes itself.
 
     Args:
         config: section promote, the model's name.

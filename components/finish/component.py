@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def finish(status: dsl.PipelineTaskFinalStatus):
     """Close the pipeline's MLflow run with the status that the steps ended with.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from components.core.mlflow_runs import close_pipeline_run
-from components.core.supervision import die_with_the_runner
+from sella_rec.runtime.supervision import exit_with_runner
+from sella_rec.tracking.runs import close_pipeline_run
 
 # What Kubeflow Pipelines calls the end of a task, in MLflow's words.
 _MLFLOW_STATUS = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED"}
@@ -15,5 +15,5 @@ def finish(state: str) -> None:
     Args:
         state: SUCCEEDED, FAILED or CANCELLED, as Kubeflow Pipelines says.
     """
-    die_with_the_runner()
+    exit_with_runner()
     close_pipeline_run(_MLFLOW_STATUS.get(state, "FAILED"))

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def fuse(
     config: str,
     code_version: str,
@@ -28,7 +28,7 @@ def fuse(
         aligned: The aligned collaborative model and the projection.
         bundle: The complete SeLLa-Rec model; it loads alone.
     """
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     inputs = {
         "dataset": dataset.path,
@@ -38,7 +38,7 @@ def fuse(
         "aligned": aligned.path,
     }
     with running("fuse", config, code_version, inputs, bundle.path) as step:
-        from components.core.launch import launch
         from components.fuse.step import run
+        from sella_rec.runtime.launch import launch
 
         launch(run, step)

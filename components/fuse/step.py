@@ -12,24 +12,24 @@ import numpy as np
 from safetensors.torch import load_file
 from transformers import set_seed
 
-from components.core.adapter import load_adapter
-from components.core.bundle import build_prompts, save_bundle
-from components.core.checkpoint_store import store_of
-from components.core.collab import CollabTables
-from components.core.config import Config
-from components.core.dataset import PreparedData, Split
-from components.core.late_fusion import VALID_LOGITS, check_both_classes, fit_late_fusion, load_valid_logits
-from components.core.llm_training import train
-from components.core.metrics import evaluate_slice
-from components.core.packing import Packer
-from components.core.paths import atomic_output
-from components.core.projection import Projection
-from components.core.rows import sample_users
-from components.core.scorer import YesNoScorer, compile_layers
-from components.core.scoring import score_split
-from components.core.soft_tokens import SoftTokens
-from components.core.step import Step
-from components.core.tracking import Tracker
+from sella_rec.collab.tables import CollabTables
+from sella_rec.config import Config
+from sella_rec.data.dataset import PreparedData, Split
+from sella_rec.data.row_selection import sample_users
+from sella_rec.files import atomic_output
+from sella_rec.llm.adapter import load_adapter
+from sella_rec.llm.packing import Packer
+from sella_rec.llm.projection import Projection
+from sella_rec.llm.scorer import YesNoScorer, compile_layers
+from sella_rec.llm.scoring import score_split
+from sella_rec.llm.soft_tokens import SoftTokens
+from sella_rec.llm.training import train
+from sella_rec.metrics.ranking import evaluate_slice
+from sella_rec.model.bundle import build_prompts, save_bundle
+from sella_rec.model.late_fusion import VALID_LOGITS, check_both_classes, fit_late_fusion, load_valid_logits
+from sella_rec.runtime.checkpoint_store import open_checkpoint_store
+from sella_rec.runtime.step import Step
+from sella_rec.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
         return score_split(scorer, packer, shown, config.evaluate.tokens_per_batch, show)
 
     logits = {"text_only": text_logits[sampled], "step_0": valid_logits("before training")}
-    store = store_of(config.launch, checkpoints)
+    store = open_checkpoint_store(config.launch, checkpoints)
     curves = train(scorer, packer, data.train, config.fuse, checkpoints, tracker, config.seed, store)
     logits["trained"] = valid_logits("after training")
     residual = config.fuse.residual
@@ -106,7 +106,7 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
 def build_soft_tokens(config: Config, inputs: FuseInputs, llm: Any) -> SoftTokens:
     """Tables and projection from align-collab, or, for the ablations, raw tables and a projection at random."""
     tables = CollabTables.load(
-        inputs.aligned / "tables" if config.fuse.aligned else inputs.collab / config.collab.feeds / "tables"
+        inputs.aligned / "tables" if config.fuse.aligned else inputs.collab / config.collab.fused_model / "tables"
     )
     semantics = load_file(inputs.semantics / "semantics.safetensors")["semantics"]
     embeddings = llm.get_input_embeddings().weight

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def prepare_data(
     config: str, code_version: str, data_version: str, window_until: str, dataset: dsl.Output[dsl.Dataset]
 ):
@@ -18,7 +18,7 @@ def prepare_data(
         window_until: ISO 8601 time; newer interactions are not read. Empty: as the configuration says.
         dataset: Parquet splits train, valid and test with histories; users, items and the data report.
     """
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     with running("prepare-data", config, code_version, {}, dataset.path) as step:
         from components.prepare_data.step import prepare_data

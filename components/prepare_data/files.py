@@ -12,8 +12,8 @@ from zipfile import BadZipFile
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from components.core.stores import open_store
 from components.prepare_data.errors import DataError
+from sella_rec.files import open_store
 
 FORMATS = {
     ".csv": "csv",

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from components.core.config import DataConfig
-from components.core.dataset import SPLITS
+from sella_rec.config import DataConfig
+from sella_rec.data.dataset import SPLITS
 
 Report = dict[str, int | float | str]
 

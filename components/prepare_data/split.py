@@ -8,10 +8,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from components.core.config import DataConfig
-from components.core.data_config import HALF
-from components.core.dataset import SPLITS
 from components.prepare_data.errors import DataError
+from sella_rec.config import HALF, DataConfig
+from sella_rec.data.dataset import SPLITS
 
 MIN_ROWS = 3
 _CHUNK_ROWS = 1 << 20
@@ -26,7 +25,7 @@ def split_rows(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
     Returns:
         The same rows with `split` (train, valid or test), `history` (list of item_id, oldest first: at most
         `history_length` items the user liked strictly before the row's timestamp, whatever split they fell into; with
-        `same_second_history` before the row itself in the order above)
+        `include_same_timestamp` before the row itself in the order above)
         and `warm` (user and item both occur in train).
 
     Raises:
@@ -39,7 +38,7 @@ def split_rows(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
         _check(rows.filter(pl.col("split") == name), name, rows.height, config)
     in_train = pl.col("split") == "train"
     warm = in_train.any().over("user_id") & in_train.any().over("item_id")
-    return rows.with_columns(warm=warm, history=histories(rows, config.history_length, config.same_second_history))
+    return rows.with_columns(warm=warm, history=histories(rows, config.history_length, config.include_same_timestamp))
 
 
 def _by_user(config: DataConfig) -> pl.Expr:

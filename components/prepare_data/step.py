@@ -8,14 +8,14 @@ from pathlib import Path
 
 import polars as pl
 
-from components.core.config import Config
-from components.core.dataset import SPLITS
-from components.core.paths import atomic_output
-from components.core.reference import write_reference
-from components.core.tracking import Tracker
 from components.prepare_data.report import Report, make_report
 from components.prepare_data.split import split_rows
 from components.prepare_data.validate import load
+from sella_rec.config import Config
+from sella_rec.data.dataset import SPLITS
+from sella_rec.data.training_reference import write_reference
+from sella_rec.files import atomic_output
+from sella_rec.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ DROPPED = (
 
 
 def prepare_data(config: Config, output: Path, tracker: Tracker) -> Report:
-    """Read, validate and split the data of `config.data` into the folder `output` (see `components.core.dataset`).
+    """Read, validate and split the data of `config.data` into the folder `output` (see `sella_rec.data.dataset`).
 
     Returns:
         The data report, which is also `output/report.json`; docs/data.md describes its keys.

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.core.backbone import EMBEDDED
-from components.core.config import Config
+from sella_rec.config import Config
+from sella_rec.llm.backbone import EMBEDDED
 
 _ARMS = {"mf": "MF", "lightgcn": "LightGCN", "text_only": "text-only LLM", "sella": "**SeLLa-Rec**"}
 _MOVIELENS = "MovieLens, by GroupLens: not for commercial use without permission; say where it is from"
@@ -45,7 +45,7 @@ def _model(config: Config) -> str:
     residual = "the LLM's logit plus a weighted collaborative score" if config.fuse.residual else "the LLM's logit"
     return (
         f"## Model\n\nBackbone `{config.backbone.name}`{revision}, LoRA of rank {config.tune.lora_rank}; collaborative "
-        f"model {config.collab.feeds}, {config.collab.dim} dimensions; final score: {residual}. "
+        f"model {config.collab.fused_model}, {config.collab.dim} dimensions; final score: {residual}. "
         f"Prompts hold up to {config.data.history_length} liked titles; seed {config.seed}."
     )
 

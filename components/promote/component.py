@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def promote(
     config: str,
     code_version: str,
@@ -29,7 +29,7 @@ def promote(
     Returns:
         The version registered; empty without an MLflow server.
     """
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     inputs = {"bundle": bundle.path, "evaluation": evaluation.path, "champion_scores": champion_scores.path}
     with running("promote", config, code_version, inputs) as step:

@@ -1,7 +1,7 @@
 """The gate: whether a challenger may take the champion's place, judged on test rows that both have scored.
 
-Whole users are resampled and every model is scored on the same draws (`components.core.bootstrap`), so what is hard for
-all of them cancels. UAUC decides; AUC, cold items, calibration and the number of users can only forbid.
+Whole users are resampled and every model is scored on the same draws (`sella_rec.metrics.bootstrap`), so what is hard
+for all of them cancels. UAUC decides; AUC, cold items, calibration and the number of users can only forbid.
 
 With a tolerance of 0, the lower end of the 95 % interval of the UAUC difference has to be above 0: a model that is only
 as good gets through in 2.5 % of all windows. Above 0 it is a test of non-inferiority: being as good is enough, as long
@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from components.core.bootstrap import Interval, Metric, bootstrap
-from components.core.calibration import calibration_error
-from components.core.metrics import evaluate_slice
-from components.core.operation_config import PromoteConfig
-from components.promote.window import Window
+from components.promote.window import ScoredRows
+from sella_rec.config import PromoteConfig
+from sella_rec.metrics.bootstrap import Interval, Metric, bootstrap
+from sella_rec.metrics.calibration import calibration_error
+from sella_rec.metrics.ranking import evaluate_slice
 
 _CHALLENGER = "challenger"
 
 
 @dataclass(frozen=True)
-class Measured:
+class GateMeasure:
     """A measure of the challenger, and of a rival where there is one; None where the window cannot tell.
 
     Attributes:
@@ -46,7 +46,7 @@ class Check:
     name: str
     rule: str
     passed: bool
-    measured: Measured
+    measured: GateMeasure
 
     def __str__(self) -> str:
         found, told = self.measured, self.name
@@ -60,7 +60,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Decision:
+class PromotionDecision:
     """What became of the challenger, and why."""
 
     promoted: bool
@@ -68,7 +68,7 @@ class Decision:
     checks: list[Check] = field(default_factory=list)
 
 
-def decide(window: Window, config: PromoteConfig, tolerance: float, samples: int, seed: int) -> Decision:
+def decide(window: ScoredRows, config: PromoteConfig, tolerance: float, samples: int, seed: int) -> PromotionDecision:
     """Hold the challenger against every rival.
 
     Args:
@@ -96,13 +96,13 @@ def decide(window: Window, config: PromoteConfig, tolerance: float, samples: int
     checks.append(_calibration(window, config.max_calibration_error))
     failed = [check for check in checks if not check.passed]
     told = failed or [check for check in checks if check.name == "UAUC"]
-    return Decision(not failed, "; ".join(str(check) for check in told), checks)
+    return PromotionDecision(not failed, "; ".join(str(check) for check in told), checks)
 
 
 class _Comparison:
     """The challenger and its rivals on some of the window's rows."""
 
-    def __init__(self, window: Window, rows: np.ndarray, samples: int, seed: int):
+    def __init__(self, window: ScoredRows, rows: np.ndarray, samples: int, seed: int):
         scores = {_CHALLENGER: window.challenger, **window.rivals}
         scores = {name: score[rows] for name, score in scores.items()}
         user, label = window.user[rows], window.label[rows]
@@ -114,41 +114,44 @@ class _Comparison:
         """Those having both classes."""
         return int(self._values[_CHALLENGER]["users"] or 0)
 
-    def measure(self, metric: Metric, rival: str) -> Measured:
+    def measure(self, metric: Metric, rival: str) -> GateMeasure:
         """A metric of both, and their difference."""
         ours, theirs = self._values[_CHALLENGER][metric], self._values[rival][metric]
         difference = None if ours is None or theirs is None else ours - theirs
-        return Measured(ours, rival, theirs, difference, self._resampled.difference(_CHALLENGER, rival, metric))
+        return GateMeasure(ours, rival, theirs, difference, self._resampled.difference(_CHALLENGER, rival, metric))
 
 
 def _users(users: int, least: int) -> Check:
     return Check(
-        "test users with likes and dislikes", f"at least {least} (promote.min_users)", users >= least, Measured(users)
+        "test users with likes and dislikes",
+        f"at least {least} (promote.min_users)",
+        users >= least,
+        GateMeasure(users),
     )
 
 
-def _uauc(found: Measured, tolerance: float) -> Check:
+def _uauc(found: GateMeasure, tolerance: float) -> Check:
     rule = f"interval above {0 - tolerance:g}, difference not below 0"
     kept = found.interval is not None and found.interval[0] > -tolerance and (found.difference or 0) >= 0
     return Check("UAUC", rule, kept, found)
 
 
-def _auc(found: Measured, most: float) -> Check:
+def _auc(found: GateMeasure, most: float) -> Check:
     kept = found.interval is not None and found.interval[0] > -most
     return Check("AUC", f"interval above {0 - most:g} (promote.max_auc_loss)", kept, found)
 
 
-def _cold_items(found: Measured, most: float) -> Check:
+def _cold_items(found: GateMeasure, most: float) -> Check:
     # these rows are few: only a loss that is no chance forbids
     lost = found.interval is not None and found.interval[1] < 0 and (found.difference or 0) < -most
     rule = f"no loss beyond chance of more than {most:g} (promote.max_cold_loss)"
     return Check("AUC on cold items", rule, not lost, found)
 
 
-def _calibration(window: Window, most: float) -> Check:
+def _calibration(window: ScoredRows, most: float) -> Check:
     error = calibration_error(window.label, window.challenger)
     return Check(
-        "calibration error", f"at most {most:g} (promote.max_calibration_error)", error <= most, Measured(error)
+        "calibration error", f"at most {most:g} (promote.max_calibration_error)", error <= most, GateMeasure(error)
     )
 
 

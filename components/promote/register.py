@@ -12,15 +12,16 @@ from typing import Any
 import pandas as pd
 import polars as pl
 
-from components.core.bundle import DATA_REPORT
-from components.core.config import Config
-from components.core.mlflow_runs import PARENT_TAG, RUN_TAG
-from components.core.ranking import RETRIEVE, TOP_N
+import sella_rec
 from components.promote.card import model_card
+from sella_rec.config import Config
+from sella_rec.model.bundle import DATA_REPORT
+from sella_rec.model.ranker import RETRIEVE, TOP_N
+from sella_rec.tracking.runs import PARENT_TAG, RUN_TAG
 
 CARD = "model_card.md"
-_PACKAGE = Path(__file__).resolve().parents[1]
-# What components/core needs to load and to ask a bundle; the rest is for training.
+_LIBRARY = Path(sella_rec.__path__[0]).resolve()
+# What sella_rec needs to load and to ask a bundle; the rest is for training.
 _LIBRARIES = ("torch", "transformers", "peft", "safetensors", "numpy", "polars", "pydantic", "pandas", "pyyaml")
 # A registry in a database keeps no more of a description.
 _MAX_DESCRIPTION = 5000
@@ -45,9 +46,9 @@ def register(client: Any, name: str, bundle: Path, evaluation: Path) -> str:
         mlflow.log_artifact(str(file))
         logged = mlflow.pyfunc.log_model(
             name=name,
-            python_model=str(Path(__file__).with_name("model.py")),
+            python_model=str(_LIBRARY / "serving" / "pyfunc.py"),
             artifacts={"bundle": str(bundle), "model_card": str(file)},
-            code_paths=[str(_PACKAGE)],
+            code_paths=[str(_LIBRARY)],
             signature=signature(),
             input_example=example_input(bundle),
             pip_requirements=[f"{library}=={version(library)}" for library in _LIBRARIES],

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.core.champion import find_champion, replace_champion
-from components.core.checkpoints import content_digest
-from components.core.config import Config
-from components.core.mlflow_runs import RUN_TAG
-from components.core.registry import CHALLENGER, Version
-from components.core.tracking import Tracker
-from components.promote.gate import Decision, decide
+from components.promote.gate import PromotionDecision, decide
 from components.promote.register import register
 from components.promote.window import read_window
+from sella_rec.config import Config
+from sella_rec.runtime.checkpoints import content_digest
+from sella_rec.tracking.promotions import find_champion, replace_champion
+from sella_rec.tracking.registry import CHALLENGER, ModelVersion
+from sella_rec.tracking.runs import RUN_TAG
+from sella_rec.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,7 +38,7 @@ class Outcome:
     model: str
     version: str
     champion: str
-    decision: Decision
+    decision: PromotionDecision
 
     @property
     def tags(self) -> dict[str, str]:
@@ -72,18 +72,18 @@ def promote(
     if "MLFLOW_TRACKING_URI" not in os.environ:
         reason = "MLFLOW_TRACKING_URI is not set: there is no registry"
         log.warning("%s; the model is the folder %s", reason, bundle)
-        return Outcome(name, "", "", Decision(False, reason))
+        return Outcome(name, "", "", PromotionDecision(False, reason))
     from mlflow import MlflowClient
 
-    client, base = MlflowClient(), Version.parse(champion)
+    client, base = MlflowClient(), ModelVersion.parse(champion)
     version = _challenger(client, name, bundle, evaluation)
     if base and _digest(client, base.name, base.number) == _digest(client, name, version):
-        decision = Decision(False, f"it is the same model as the champion, {base.label}: nothing to promote")
+        decision = PromotionDecision(False, f"it is the same model as the champion, {base.label}: nothing to promote")
     else:
         decision = judge(config, bundle, evaluation, champion_scores, has_champion=base is not None)
     expected = base.number if base else ""
     if decision.promoted and not replace_champion(client, name, expected, version, decision.reason):
-        decision = Decision(False, _stale(base, find_champion(client, name)), decision.checks)
+        decision = PromotionDecision(False, _stale(base, find_champion(client, name)), decision.checks)
     now = find_champion(client, name)
     outcome = Outcome(name, version, now.number if now else "", decision)
     for key, value in outcome.tags.items():
@@ -108,14 +108,16 @@ def _digest(client: MlflowClient, name: str, number: str) -> str | None:
     return found[0].tags.get(BUNDLE_TAG) if found else None
 
 
-def judge(config: Config, bundle: Path, evaluation: Path, champion_scores: Path, has_champion: bool) -> Decision:
+def judge(
+    config: Config, bundle: Path, evaluation: Path, champion_scores: Path, has_champion: bool
+) -> PromotionDecision:
     """Hold the challenger against the champion, or against the collaborative arms where there is none."""
     tolerance = config.promote.tolerance if has_champion else config.promote.first_tolerance
     window = read_window(bundle, evaluation, champion_scores)
     return decide(window, config.promote, tolerance, config.evaluate.bootstrap_samples, config.seed)
 
 
-def _stale(base: Version | None, now: Version | None) -> str:
+def _stale(base: ModelVersion | None, now: ModelVersion | None) -> str:
     before, after = (version.label if version else "none" for version in (base, now))
     return (
         f"the champion has changed since this run began, from {before} to {after}: judge it against that in a new run"

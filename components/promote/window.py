@@ -16,7 +16,7 @@ _COLLABORATIVE = {"MF": "mf", "LightGCN": "lightgcn"}
 
 
 @dataclass(frozen=True)
-class Window:
+class ScoredRows:
     """Test rows and what the models made of them; n rows.
 
     Attributes:
@@ -34,7 +34,7 @@ class Window:
     rivals: Mapping[str, np.ndarray]
 
 
-def read_window(bundle: Path, evaluation: Path, champion_scores: Path) -> Window:
+def read_window(bundle: Path, evaluation: Path, champion_scores: Path) -> ScoredRows:
     """Put together what evaluate and score-champion wrote.
 
     Args:
@@ -57,7 +57,7 @@ def read_window(bundle: Path, evaluation: Path, champion_scores: Path) -> Window
     # the bundle's ids are text, whatever the data's are
     items = pl.read_parquet(bundle / "items.parquet", columns=["item_id", "in_train"])
     known = rows.select(pl.col("item_id").cast(pl.String)).join(items, "item_id", "left", maintain_order="left")
-    return Window(
+    return ScoredRows(
         user=rows["user_id"].rank("dense").to_numpy(),
         label=rows["label"].to_numpy(),
         cold=~known["in_train"].to_numpy(),

@@ -6,21 +6,21 @@ import logging
 import os
 from pathlib import Path
 
-from components.core import champion
-from components.core.bundle import check_bundle
-from components.core.checkpoints import content_digest
-from components.core.config import Config
-from components.core.registry import RegistryError, download_bundle
-from components.core.tracking import Tracker
 from components.recommend.output import Output, OutputError
-from components.recommend.plan import Plan, Planned
+from components.recommend.plan import BatchJob, BatchPlan
+from sella_rec.config import Config
+from sella_rec.model.bundle import check_bundle
+from sella_rec.runtime.checkpoints import content_digest
+from sella_rec.tracking import promotions as champion
+from sella_rec.tracking.registry import RegistryError, download_bundle
+from sella_rec.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
 
 def load_champion(
     config: Config, code_version: str, output: str, shards: int, bundle: Path, tracker: Tracker
-) -> Planned:
+) -> BatchJob:
     """Download the champion, once for all shards, so that a promotion in between mixes no models.
 
     Args:
@@ -51,10 +51,10 @@ def load_champion(
     log.info("%s recommends, in %d shards, to %s", version.label, shards, output)
     own = Config.from_json((bundle / "config.json").read_text())
     backbone = own.backbone.model_copy(update={"device": config.backbone.device})
-    return Planned(own.model_copy(update={"backbone": backbone, "recommend": config.recommend}), plan, output)
+    return BatchJob(own.model_copy(update={"backbone": backbone, "recommend": config.recommend}), plan, output)
 
 
-def make_plan(bundle: Path, code_version: str, config: Config, shards: int, model: str = "") -> Plan:
+def make_plan(bundle: Path, code_version: str, config: Config, shards: int, model: str = "") -> BatchPlan:
     """The plan for a bundle.
 
     Args:
@@ -62,7 +62,7 @@ def make_plan(bundle: Path, code_version: str, config: Config, shards: int, mode
         model: the registered version that the bundle is.
     """
     recommend = config.recommend
-    return Plan(model, content_digest(bundle), code_version, recommend.top_n, recommend.retrieve, shards)
+    return BatchPlan(model, content_digest(bundle), code_version, recommend.top_n, recommend.retrieve, shards)
 
 
 def batch_folder(output: str, batch: str) -> str:

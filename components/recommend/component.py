@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def load_champion(
     config: str,
     code_version: str,
@@ -29,7 +29,7 @@ def load_champion(
     Returns:
         The shards' numbers, as text: numbers in a list would arrive as floats.
     """
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     with running("load-champion", config, code_version, output=bundle.path) as step:
         from pathlib import Path
@@ -42,7 +42,7 @@ def load_champion(
     return [str(shard) for shard in range(shards)]
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def recommend(bundle: dsl.Input[dsl.Model], planned: dsl.Input[dsl.Artifact], shard: str) -> int:
     """Recommend to one shard of the users.
 
@@ -56,10 +56,10 @@ def recommend(bundle: dsl.Input[dsl.Model], planned: dsl.Input[dsl.Artifact], sh
     """
     from pathlib import Path
 
-    from components.core.step import running
-    from components.recommend.plan import Planned
+    from components.recommend.plan import BatchJob
+    from sella_rec.runtime.step import running
 
-    batch = Planned.load(Path(planned.path))
+    batch = BatchJob.load(Path(planned.path))
     name, inputs = f"recommend-{int(shard):03}", {"bundle": bundle.path}
     with running(name, batch.config.to_json(), batch.plan.code_version, inputs) as step:
         from components.recommend.step import recommend
@@ -68,7 +68,7 @@ def recommend(bundle: dsl.Input[dsl.Model], planned: dsl.Input[dsl.Artifact], sh
     return users
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def summarize(
     bundle: dsl.Input[dsl.Model], planned: dsl.Input[dsl.Artifact], users: list[int], metrics: dsl.Output[dsl.Metrics]
 ):
@@ -82,10 +82,10 @@ def summarize(
     """
     from pathlib import Path
 
-    from components.core.step import running
-    from components.recommend.plan import Planned
+    from components.recommend.plan import BatchJob
+    from sella_rec.runtime.step import running
 
-    batch = Planned.load(Path(planned.path))
+    batch = BatchJob.load(Path(planned.path))
     with running("summarize", batch.config.to_json(), batch.plan.code_version, {"bundle": bundle.path}) as step:
         from components.recommend.publish import publish
         from components.recommend.summarize import summarize

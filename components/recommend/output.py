@@ -20,15 +20,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from components.core.paths import atomic_output
-from components.core.stores import open_store
-from components.recommend.plan import Plan
+from components.recommend.plan import BatchPlan
+from sella_rec.errors import UserError
+from sella_rec.files import atomic_output, open_store
 
 SUMMARY, MANIFEST = "_summary.json", "_manifest.json"
 _PLAN_KEY = b"sella.plan"
 
 
-class OutputError(RuntimeError):
+class OutputError(UserError):
     """The folder cannot be used; the message names it and the mend."""
 
 
@@ -68,7 +68,7 @@ class Output:
             else:
                 self.filesystem.pipe_file(self._path(name), content)
 
-    def write_part(self, shard: int, plan: Plan, table: pa.Table) -> None:
+    def write_part(self, shard: int, plan: BatchPlan, table: pa.Table) -> None:
         """Write a shard's recommendations.
 
         Raises:
@@ -78,7 +78,7 @@ class Output:
         pq.write_table(table.replace_schema_metadata({_PLAN_KEY: plan.to_json()}), buffer, compression="zstd")
         self.write(part_name(shard), buffer.getvalue())
 
-    def holds(self, shard: int, plan: Plan) -> bool:
+    def holds(self, shard: int, plan: BatchPlan) -> bool:
         """Whether a shard's part is complete; only its footer is read.
 
         Raises:
@@ -95,7 +95,7 @@ class Output:
         self._check(name, schema, plan)
         return True
 
-    def read_part(self, shard: int, plan: Plan) -> tuple[bytes, pa.Table]:
+    def read_part(self, shard: int, plan: BatchPlan) -> tuple[bytes, pa.Table]:
         """A complete part: its bytes and its rows.
 
         Raises:
@@ -108,7 +108,7 @@ class Output:
         self._check(name, table.schema, plan)
         return content, table
 
-    def check(self, plan: Plan) -> None:
+    def check(self, plan: BatchPlan) -> None:
         """Refuse a folder that holds another plan's parts: nothing is overwritten, and two models are never mixed.
 
         Raises:
@@ -119,7 +119,7 @@ class Output:
         for shard in sorted(int(path.split("/")[-2].removeprefix("shard=")) for path in found):
             self.holds(shard, plan)
 
-    def _check(self, name: str, schema: pa.Schema, plan: Plan) -> None:
+    def _check(self, name: str, schema: pa.Schema, plan: BatchPlan) -> None:
         text = (schema.metadata or {}).get(_PLAN_KEY)
         if text is None:
             raise OutputError(f"{self.uri}/{name} was not written by this command: give another folder")

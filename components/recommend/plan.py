@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from components.core.config import Config
-from components.core.paths import atomic_output
+from sella_rec.config import Config
+from sella_rec.files import atomic_output
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """What a batch is made from; on one kind of machine, with as many threads, the same plan gives the same bytes.
 
     Attributes:
@@ -34,12 +34,12 @@ class Plan:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Plan:
+    def from_json(cls, text: str | bytes) -> BatchPlan:
         return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
-class Planned:
+class BatchJob:
     """What `load-champion` tells the shards.
 
     Attributes:
@@ -49,7 +49,7 @@ class Planned:
     """
 
     config: Config
-    plan: Plan
+    plan: BatchPlan
     folder: str
 
     def save(self, file: Path) -> None:
@@ -58,6 +58,6 @@ class Planned:
             temporary.write_text(json.dumps(content))
 
     @classmethod
-    def load(cls, file: Path) -> Planned:
+    def load(cls, file: Path) -> BatchJob:
         content = json.loads(file.read_text())
-        return cls(Config.from_json(content["config"]), Plan.from_json(content["plan"]), content["folder"])
+        return cls(Config.from_json(content["config"]), BatchPlan.from_json(content["plan"]), content["folder"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.core.mlflow_runs import StepRun
+from sella_rec.tracking.runs import StepRun
 
 _NOTE_TAG = "mlflow.note.content"
 

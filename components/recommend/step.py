@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow as pa
 
-from components.core.config import Config
-from components.core.packing import Progress
-from components.core.tracking import Tracker
 from components.recommend.output import Output
-from components.recommend.plan import Plan
+from components.recommend.plan import BatchPlan
+from sella_rec.config import Config
+from sella_rec.llm.packing import Progress
+from sella_rec.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from components.core.ranking import Ranker
+    from sella_rec.model.ranker import Ranker
 
 # Users asked together: their rows fill the LLM's batches, and no more than that has to be held.
 _USERS_A_PASS = 32
@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
 log = logging.getLogger(__name__)
 
 
-def recommend(config: Config, bundle: Path, output: str, plan: Plan, shard: int, tracker: Tracker) -> int:
+def recommend(config: Config, bundle: Path, output: str, plan: BatchPlan, shard: int, tracker: Tracker) -> int:
     """Write a shard's part, unless it is there: a shard that is tried again does its work once.
 
     Args:
@@ -55,8 +55,8 @@ def recommend(config: Config, bundle: Path, output: str, plan: Plan, shard: int,
     if folder.holds(shard, plan):
         log.info("shard %d is complete already", shard)
         return len(users)
-    from components.core.bundle import load_bundle
-    from components.core.ranking import Ranker
+    from sella_rec.model.bundle import load_bundle
+    from sella_rec.model.ranker import Ranker
 
     ranker = Ranker(load_bundle(bundle, config.backbone.device))
     folder.write_part(shard, plan, rank_users(ranker, users, plan, lambda d, n: tracker.progress(d, n, "ranking")))
@@ -69,9 +69,9 @@ def users_of(bundle: Path, shard: int, shards: int) -> list[str]:
     return ids.gather_every(shards, shard).to_list()
 
 
-def rank_users(ranker: Ranker, users: list[str], plan: Plan, progress: Progress | None = None) -> pa.Table:
+def rank_users(ranker: Ranker, users: list[str], plan: BatchPlan, progress: Progress | None = None) -> pa.Table:
     """Rows of `SCHEMA`, users in their order, best first; none for somebody who has seen everything."""
-    from components.core.ranking import Request
+    from sella_rec.model.ranker import Request
 
     tables = [SCHEMA.empty_table()]
     for start in range(0, len(users), _USERS_A_PASS):

@@ -12,13 +12,13 @@ import polars as pl
 import pyarrow as pa
 from safetensors.numpy import load_file
 
-from components.core.tracking import Tracker
 from components.recommend.measures import Summary
 from components.recommend.output import MANIFEST, SUMMARY, Output, OutputError, part_name
-from components.recommend.plan import Plan
+from components.recommend.plan import BatchPlan
+from sella_rec.tracking.tracker import Tracker
 
 
-def summarize(bundle: Path, output: str, plan: Plan, tracker: Tracker) -> dict[str, float]:
+def summarize(bundle: Path, output: str, plan: BatchPlan, tracker: Tracker) -> dict[str, float]:
     """Measure the batch, and write `_summary.json` and, last, `_manifest.json` (plan, rows, SHA-256 of each part).
 
     Args:

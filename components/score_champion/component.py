@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def score_champion(
     config: str,
     code_version: str,
@@ -22,7 +22,7 @@ def score_champion(
         dataset: The prepared data set.
         champion_scores: The champion's predictions for evaluate's rows, in their order.
     """
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     with running("score-champion", config, code_version, {"dataset": dataset.path}, champion_scores.path) as step:
         from components.score_champion.step import score_champion

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from components.core.config import Config
-from components.core.paths import atomic_output
-from components.core.registry import RegistryError, Version, download_bundle
-from components.core.tracking import Tracker
+from sella_rec.config import Config
+from sella_rec.files import atomic_output
+from sella_rec.tracking.registry import ModelVersion, RegistryError, download_bundle
+from sella_rec.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from components.core.bundle import Bundle
+    from sella_rec.model.bundle import Bundle
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def score_champion(config: Config, dataset: Path, champion: str, output: Path, t
     Raises:
         RegistryError: the champion cannot be loaded.
     """
-    version = Version.parse(champion)
+    version = ModelVersion.parse(champion)
     with atomic_output(output) as folder:
         folder.mkdir()
         if version is None:
@@ -44,13 +44,13 @@ def score_champion(config: Config, dataset: Path, champion: str, output: Path, t
             _predictions(config, dataset, version, tracker).write_parquet(folder / "predictions.parquet")
 
 
-def _predictions(config: Config, dataset: Path, version: Version, tracker: Tracker) -> pl.DataFrame:
-    from components.core.dataset import PreparedData
-    from components.core.rows import evaluation_rows
+def _predictions(config: Config, dataset: Path, version: ModelVersion, tracker: Tracker) -> pl.DataFrame:
+    from sella_rec.data.dataset import PreparedData
+    from sella_rec.data.row_selection import evaluation_rows
 
     data = PreparedData(dataset)
     rows = evaluation_rows(data.test, config.evaluate)
-    model, asked = _load(version, config.backbone.device).adopt(data, rows)
+    model, asked = _load(version, config.backbone.device).reindex(data, rows)
     logits = model.score(asked, progress=partial(tracker.progress, note="scoring the champion"))
     return pl.DataFrame(
         {
@@ -63,9 +63,9 @@ def _predictions(config: Config, dataset: Path, version: Version, tracker: Track
     )
 
 
-def _load(version: Version, device: str) -> Bundle:
-    from components.core.backbone import BackboneError
-    from components.core.bundle import BundleError, load_bundle
+def _load(version: ModelVersion, device: str) -> Bundle:
+    from sella_rec.llm.backbone import BackboneError
+    from sella_rec.model.bundle import BundleError, load_bundle
 
     try:
         with TemporaryDirectory() as folder:

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def train_collab(config: str, code_version: str, dataset: dsl.Input[dsl.Dataset], collab: dsl.Output[dsl.Model]):
     """Train matrix factorization and LightGCN on who liked what.
 
@@ -15,7 +15,7 @@ def train_collab(config: str, code_version: str, dataset: dsl.Input[dsl.Dataset]
         dataset: The prepared data set.
         collab: Both collaborative models (safetensors) with their validation metrics and loss curves.
     """
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     with running("train-collab", config, code_version, {"dataset": dataset.path}, collab.path) as step:
         from components.train_collab.step import train_collab

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from components.core.collab import collab_device, create_model
-from components.core.config import Config
-from components.core.dataset import PreparedData
-from components.core.paths import atomic_output
-from components.core.tracking import Tracker
 from components.train_collab.training import Fit, fit
+from sella_rec.collab.models import collab_device, create_model
+from sella_rec.config import Config
+from sella_rec.data.dataset import PreparedData
+from sella_rec.files import atomic_output
+from sella_rec.tracking.tracker import Tracker
 
 MODELS = ("mf", "lightgcn")
 

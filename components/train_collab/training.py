@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 
-from components.core.collab import CollabModel
-from components.core.config import CollabModelConfig
-from components.core.dataset import PreparedData, Split
-from components.core.early_stopping import EarlyStopping
-from components.core.metrics import evaluate_slice
-from components.core.tracking import Tracker
+from sella_rec.collab.early_stopping import EarlyStopping
+from sella_rec.collab.models import CollabModel
+from sella_rec.config import CollabModelConfig
+from sella_rec.data.dataset import PreparedData, Split
+from sella_rec.metrics.ranking import evaluate_slice
+from sella_rec.tracking.tracker import Tracker
 
 
 @dataclass

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.core.image import IMAGE
+from components.kfp import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def tune_llm(config: str, code_version: str, dataset: dsl.Input[dsl.Dataset], adapter: dsl.Output[dsl.Model]):
     """Stage 1: tune the LLM with LoRA to say from titles alone whether a user will like an item.
 
@@ -15,10 +15,10 @@ def tune_llm(config: str, code_version: str, dataset: dsl.Input[dsl.Dataset], ad
         dataset: The prepared data set.
         adapter: The LoRA adapter (peft format) with validation metrics and loss curve.
     """
-    from components.core.step import running
+    from sella_rec.runtime.step import running
 
     with running("tune-llm", config, code_version, {"dataset": dataset.path}, adapter.path) as step:
-        from components.core.launch import launch
         from components.tune_llm.step import run
+        from sella_rec.runtime.launch import launch
 
         launch(run, step)

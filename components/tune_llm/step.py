@@ -8,22 +8,22 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from components.core.adapter import add_adapter, save_adapter
-from components.core.backbone import load_backbone
-from components.core.checkpoint_store import store_of
-from components.core.config import Config, TuneConfig
-from components.core.dataset import PreparedData
-from components.core.late_fusion import VALID_LOGITS, save_valid_logits
-from components.core.llm_training import Curves, train
-from components.core.metrics import evaluate_slice
-from components.core.packing import Packer
-from components.core.paths import atomic_output
-from components.core.prompt import PromptBuilder
-from components.core.rows import evaluation_rows, sample_users, shrink_labels, titles_alone
-from components.core.scorer import YesNoScorer, compile_layers
-from components.core.scoring import score_split
-from components.core.step import Step
-from components.core.tracking import Tracker
+from sella_rec.config import Config, TuneConfig
+from sella_rec.data.dataset import PreparedData
+from sella_rec.data.row_selection import evaluation_rows, sample_users, shrink_labels, title_only_rows
+from sella_rec.files import atomic_output
+from sella_rec.llm.adapter import add_adapter, save_adapter
+from sella_rec.llm.backbone import load_backbone
+from sella_rec.llm.packing import Packer
+from sella_rec.llm.prompt import PromptBuilder
+from sella_rec.llm.scorer import YesNoScorer, compile_layers
+from sella_rec.llm.scoring import score_split
+from sella_rec.llm.training import Curves, train
+from sella_rec.metrics.ranking import evaluate_slice
+from sella_rec.model.late_fusion import VALID_LOGITS, save_valid_logits
+from sella_rec.runtime.checkpoint_store import open_checkpoint_store
+from sella_rec.runtime.step import Step
+from sella_rec.tracking.tracker import Tracker
 
 _TITLES = "titles"
 # Titles behind a prompt without a history, which is short: more would save little.
@@ -59,11 +59,11 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
     scorer, packer = YesNoScorer(llm, prompts.yes_id, prompts.no_id), Packer(prompts)
     curves: Curves = {}
     if config.tune.title_epochs:
-        asked = titles_alone(data.train, config.tune.title_epochs, config.seed)
-        store = store_of(config.launch, checkpoints, _TITLES)
+        asked = title_only_rows(data.train, config.tune.title_epochs, config.seed)
+        store = open_checkpoint_store(config.launch, checkpoints, _TITLES)
         settings = _for_titles(config.tune)
         curves |= train(scorer, packer, asked, settings, checkpoints / _TITLES, tracker, config.seed, store, _TITLES)
-    store = store_of(config.launch, checkpoints)
+    store = open_checkpoint_store(config.launch, checkpoints)
     labels = shrink_labels(data.train, config.tune.label_shrinkage)
     curves |= train(scorer, packer, labels, config.tune, checkpoints, tracker, config.seed, store)
 

@@ -9,7 +9,7 @@ import paper_stages
 import pytest
 import yaml
 
-from components.core.config import Config
+from sella_rec.config import Config
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,11 @@ from paper_table import holm, two_sided, write_table
 from provenance import commit, machine
 from sklearn.metrics import roc_auc_score
 
-from components.core.bundle import load_bundle
-from components.core.config import Config, TuneConfig, load_config
-from components.core.dataset import PreparedData, Split
-from components.core.rows import evaluation_rows
-from pipeline import PACKAGED
+from pipeline.packaged import PACKAGED
+from sella_rec.config import Config, TuneConfig, load_config
+from sella_rec.data.dataset import PreparedData, Split
+from sella_rec.data.row_selection import evaluation_rows
+from sella_rec.model.bundle import load_bundle
 
 ASKED = ["item-mean", "lightgcn", "text-only", "late-fusion-lightgcn", "aligned-lightgcn", "sella-lightgcn"]
 

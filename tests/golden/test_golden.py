@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from components.align_collab.step import align_collab
-from components.core import llm_training
-from components.core.config import Config
-from components.core.deterministic import make_deterministic
-from components.core.tracking import Tracker
 from components.distill_items.step import distill_items
 from components.fuse.step import FuseInputs, fuse
 from components.train_collab.step import train_collab
 from components.tune_llm.step import tune_llm
+from sella_rec.config import Config
+from sella_rec.llm import training as llm_training
+from sella_rec.runtime.determinism import make_deterministic
+from sella_rec.tracking.tracker import Tracker
 
 GOLDEN = Path(__file__).with_name("losses.json")
 STEPS = 10

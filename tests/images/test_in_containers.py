@@ -21,10 +21,10 @@ import pytest
 from kfp.components import load_component_from_file
 from kfp.local import docker_task_handler
 
-from components.core.config import Config
-from components.core.progress import read_progress
-from pipeline import STEPS
+from pipeline.steps import STEPS
 from pipeline.versions import code_version
+from sella_rec.config import Config
+from sella_rec.tracking.progress_file import read_progress
 from tests.images.containers import SERVER, URL, Container, ended, in_python, podman, start_mlflow
 
 TAG = os.environ.get("SELLA_TEST_IMAGES", "")

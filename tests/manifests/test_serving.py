@@ -12,8 +12,8 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
-from components.serve.__main__ import parse
-from components.serve.server import FINISH_SECONDS
+from sella_rec.serving.__main__ import parse
+from sella_rec.serving.server import FINISH_SECONDS
 from tests.manifests.overlays import containers, objects, of_kind, pods
 
 KUBERNETES = "1.33"
@@ -36,7 +36,7 @@ def service() -> Any:
 
 def container(variant: str) -> tuple[Any, Any]:
     """The container that serves, and its pod's spec."""
-    serving = (each for each in containers(objects(variant)) if "components.serve" in each[1].get("command", []))
+    serving = (each for each in containers(objects(variant)) if "sella_rec.serving" in each[1].get("command", []))
     ((_, found, pod),) = serving
     return found, pod
 

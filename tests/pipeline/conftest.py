@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from components.core.config import Config
+from sella_rec.config import Config
 
 if TYPE_CHECKING:
-    from pipeline.submission import Package
+    from pipeline.cluster.submission import Package
 
 Sella = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def sella_command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pipeline.cli", *arguments]
+    return [sys.executable, "-m", "pipeline.cli.main", *arguments]
 
 
 def clean_environment() -> dict[str, str]:
@@ -47,7 +47,7 @@ def steps_of(spec: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def package() -> Package:
     """The compiled pipeline; compiling takes a second."""
-    from pipeline.submission import compile_package
+    from pipeline.cluster.submission import compile_package
 
     return compile_package()
 
@@ -55,7 +55,7 @@ def package() -> Package:
 @pytest.fixture(scope="session")
 def recommend_package() -> Package:
     """The compiled pipeline of recommendations."""
-    from pipeline.submission import compile_package
+    from pipeline.cluster.submission import compile_package
 
     return compile_package("recommend")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import BUILDS_ON
+from pipeline.steps import BUILDS_ON
 from tests.pipeline.conftest import clean_environment, groups_of, sella_command, steps_of
 
 REPOSITORY = Path(__file__).parents[2]

@@ -13,11 +13,10 @@ import polars as pl
 import pytest
 import yaml
 
-from components.core.checkpoints import content_digest
-from components.core.config import Config
-from components.core.operation_config import RecommendConfig
-from components.core.registry import RegistryError
-from pipeline.champion import fetch_champion
+from pipeline.predict.champion import fetch_champion
+from sella_rec.config import Config, RecommendConfig
+from sella_rec.runtime.checkpoints import content_digest
+from sella_rec.tracking.registry import RegistryError
 from tests.pipeline.conftest import clean_environment
 from tests.registering import register_bundle
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import components
-from components.core.config import DataConfig
 from components.prepare_data.errors import DataError
 from pipeline.versions import code_version, data_version
+from sella_rec.config import DataConfig
 
 
 def test_code_version_follows_sources_and_templates_alone(tmp_path, monkeypatch):
@@ -18,7 +18,7 @@ def test_code_version_follows_sources_and_templates_alone(tmp_path, monkeypatch)
     original = code_version()
     monkeypatch.setattr(components, "__path__", [str(copy)])
     assert code_version() == original
-    (copy / "core" / "note.txt").write_text("not code")
+    (copy / "fuse" / "note.txt").write_text("not code")
     assert code_version() == original
     template = copy / "evaluate" / "report.html.j2"
     template.write_text(template.read_text() + " ")

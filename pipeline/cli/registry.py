@@ -1,0 +1,80 @@
+"""The commands that change which registered version is in use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.common import clean_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from sella_rec.tracking.registry import ModelVersion
+
+Model = Annotated[str, typer.Option("--model", metavar="NAME", help="The registered model.")]
+_DEFAULT_MODEL = "sella-rec"
+
+
+def promote(
+    number: Annotated[str, typer.Argument(metavar="VERSION", help="Its number in MLflow.")],
+    model: Model = _DEFAULT_MODEL,
+) -> None:
+    """Make a registered version the champion, whatever the promotion gate said of it; `sella rollback` undoes it.
+
+    The registry is that of MLFLOW_TRACKING_URI; without it, mlflow.db in this folder.
+    """
+    with clean_errors():
+        from pipeline.local.tracking import connect
+        from sella_rec.tracking.registry import RegistryError, get_version
+
+        client = connect()
+        wanted = get_version(client, model, number)
+        if wanted is None:
+            raise RegistryError(f"{model} has no version {number}: {_known(client, model)}")
+        _replace(client, wanted, "promoted by command")
+
+
+def rollback(model: Model = _DEFAULT_MODEL) -> None:
+    """Bring back the previous champion; once more, and it is as it was.
+
+    The registry is that of MLFLOW_TRACKING_URI; without it, mlflow.db in this folder.
+    """
+    with clean_errors():
+        from pipeline.local.tracking import connect
+        from sella_rec.tracking.registry import PREVIOUS, RegistryError, find
+
+        client = connect()
+        wanted = find(client, model, PREVIOUS)
+        if wanted is None:
+            raise RegistryError(
+                f"{model} has no previous champion: `sella promote VERSION` takes any; {_known(client, model)}"
+            )
+        _replace(client, wanted, "rolled back by command")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `sella`."""
+    for command in (promote, rollback):
+        app.command()(command)
+
+
+def _replace(client: MlflowClient, wanted: ModelVersion, reason: str) -> None:
+    from sella_rec.tracking.promotions import find_champion, replace_champion
+    from sella_rec.tracking.registry import RegistryError
+
+    champion = find_champion(client, wanted.name)
+    if champion == wanted:
+        typer.echo(f"{wanted.label} is champion already")
+        return
+    if not replace_champion(client, wanted.name, champion.number if champion else "", wanted.number, reason):
+        raise RegistryError(f"somebody else has just changed the champion of {wanted.name}: look at it, then try again")
+    before = f"; previous: version {champion.number}" if champion else ""
+    typer.echo(f"{wanted.label} is champion now{before}")
+
+
+def _known(client: MlflowClient, model: str) -> str:
+    """Which versions there are, in words."""
+    numbers = sorted(int(version.version) for version in client.search_model_versions(f"name = '{model}'"))
+    return f"there are {', '.join(map(str, numbers))}" if numbers else "none is registered; `sella run` registers one"

@@ -1,0 +1,103 @@
+"""Folders of local runs: `runs/<id>/` for each, `runs/latest` for the last one that finished with a model."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sella_rec.errors import UserError
+
+RUNS = Path("runs")
+LATEST = RUNS / "latest"
+CACHE = Path(".cache")
+
+
+class RunError(UserError):
+    """A local run that cannot start, go on or end well; the message is for the user and says what to do."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder.
+
+    Attributes:
+        path: holds `config.yaml`, `summary.json`, `comparison.json`, `predictions.parquet`, `report.html`, `bundle/`,
+            `promotion.html`, `drift.html`, `drift.json`, `logs/`; `steps/` (what the steps wrote) and `progress/` (what
+            they said of themselves).
+    """
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def request(self) -> Path:
+        """The arguments of the pipeline, and where its cache is, as JSON."""
+        return self.path / "request.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def pipeline_log(self) -> Path:
+        return self.logs / "pipeline.log"
+
+    @property
+    def progress(self) -> Path:
+        return self.path / "progress"
+
+    @property
+    def steps(self) -> Path:
+        return self.path / "steps"
+
+    def log_of(self, step: str) -> Path:
+        return self.logs / f"{step}.log"
+
+
+def new_run() -> RunFolder:
+    """Make the folder of a new run, named by the time; the letters behind it tell apart runs on one MLflow server."""
+    path = RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    path.mkdir(parents=True)
+    return RunFolder(path)
+
+
+def last_run() -> RunFolder | None:
+    """The run that was started last, finished or not."""
+    started = [path for path in RUNS.glob("*") if (path / "request.json").is_file() and not path.is_symlink()]
+    return RunFolder(max(started, key=lambda path: path.name)) if started else None
+
+
+def unfinished_run() -> RunFolder:
+    """The last run, to go on with.
+
+    Raises:
+        RunError: there is none, or it has finished.
+    """
+    run = last_run()
+    if run is None:
+        raise RunError("there is no run in runs/ to resume; start one with `sella run`")
+    if run.summary.is_file():
+        raise RunError(f"the last run, {run.path}, has finished; start another with `sella run`")
+    return run
+
+
+def point_latest_at(run: RunFolder) -> None:
+    """Make `runs/latest` a link to a run, in one move."""
+    link = RUNS / f".latest-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(run.id, target_is_directory=True)
+    link.replace(LATEST)

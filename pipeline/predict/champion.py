@@ -1,0 +1,28 @@
+"""The champion of the registry, as a bundle in this folder's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.local.run_folder import CACHE
+from pipeline.local.tracking import connect
+from sella_rec.tracking.promotions import find_champion
+from sella_rec.tracking.registry import ModelVersion, RegistryError, download_bundle
+
+
+def fetch_champion(model: str) -> tuple[Path, ModelVersion]:
+    """Download the champion's bundle, unless it is in the cache already.
+
+    Args:
+        model: name of the registered model.
+
+    Raises:
+        RegistryError: no registry is named and none is here, or it has no champion.
+        TrackingError: it cannot be used.
+    """
+    version = find_champion(connect(), model)
+    if version is None:
+        raise RegistryError(f"{model} has no champion: `sella promote VERSION` makes a version champion")
+    # the id tells apart registries that count alike
+    folder = CACHE / "champions" / f"{version.name}-{version.number}-{version.model_id}"
+    return folder if folder.is_dir() else download_bundle(version, folder), version

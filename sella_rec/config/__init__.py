@@ -1,0 +1,45 @@
+"""The configuration of a run: one tree of frozen sections, read from YAML, validated, passed between steps as JSON."""
+
+from sella_rec.config.base import ConfigError
+from sella_rec.config.data import HALF, ColumnNames, DataConfig
+from sella_rec.config.load import load_config
+from sella_rec.config.operations import LaunchConfig, PromoteConfig, RecommendConfig, RetrainConfig, TrainJobConfig
+from sella_rec.config.tree import (
+    AlignConfig,
+    BackboneConfig,
+    CollabConfig,
+    CollabModelConfig,
+    Config,
+    DistillConfig,
+    EvaluateConfig,
+    FuseConfig,
+    LightGCNConfig,
+    LLMTrainingConfig,
+    PromptConfig,
+    TuneConfig,
+)
+
+__all__ = [
+    "HALF",
+    "AlignConfig",
+    "BackboneConfig",
+    "CollabConfig",
+    "CollabModelConfig",
+    "ColumnNames",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "DistillConfig",
+    "EvaluateConfig",
+    "FuseConfig",
+    "LLMTrainingConfig",
+    "LaunchConfig",
+    "LightGCNConfig",
+    "PromoteConfig",
+    "PromptConfig",
+    "RecommendConfig",
+    "RetrainConfig",
+    "TrainJobConfig",
+    "TuneConfig",
+    "load_config",
+]

@@ -1,0 +1,78 @@
+"""Reads the configuration: a YAML file, and single values that override it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import AliasChoices, ValidationError
+
+from sella_rec.config.base import ConfigError
+from sella_rec.config.tree import Config
+
+
+def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
+    """Read a YAML file (none: all defaults) and apply `section.field=value` overrides.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong type or range, malformed override.
+    """
+    tree: Any = {}
+    if path is not None:
+        try:
+            tree = yaml.safe_load(Path(path).read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{path}: expected a mapping of sections at the top level, got {type(tree).__name__}")
+    for override in overrides or []:
+        _apply_override(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(e, path) for e in error.errors())) from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    dotted, equals, value = override.partition("=")
+    if not equals or not dotted:
+        raise ConfigError(f"--set {override}: write section.field=value, for instance fuse.learning_rate=1e-4")
+    *sections, field = dotted.split(".")
+    known: Any = Config
+    for section in sections:
+        known = _field_type(known, section)
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override}: {section} is a value, not a section")
+    # YAML 1.1 reads 1e-4 as text; pydantic turns numeric text into the field's type, so either way it fits
+    tree[_present_name(known, field)] = yaml.safe_load(value)
+
+
+def _field_type(section: Any, field: str) -> Any:
+    """The class of a section's section; none where there is no such section."""
+    known = getattr(section, "model_fields", {}).get(field)
+    return known.annotation if known else None
+
+
+def _present_name(section: Any, field: str) -> str:
+    """What a field is called now, so that an override by its former name replaces the file's value."""
+    for name, known in getattr(section, "model_fields", {}).items():
+        if isinstance(known.validation_alias, AliasChoices) and field in known.validation_alias.choices:
+            return str(name)
+    return field
+
+
+def _explain(error: Any, path: str | Path | None) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "config"
+    prefix = f"{path}: " if path else ""
+    if error["type"] != "extra_forbidden":
+        return f"{prefix}{where}: {error['msg']} (got {error.get('input')!r})"
+    section: Any = Config
+    for part in error["loc"][:-1]:
+        section = section.model_fields[part].annotation
+    known = list(section.model_fields)
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+    return f"{prefix}{where}: unknown key; {hint}"

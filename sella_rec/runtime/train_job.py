@@ -1,0 +1,261 @@
+"""A training step's work handed to Kubeflow Trainer: a TrainJob whose node pods are made as the step's own pod is.
+
+Node pods cannot see the artifacts of Kubeflow Pipelines, so inputs and output lie on the volume of checkpoints, which
+they mount as the step's pod does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+
+from kubeflow.trainer import KubernetesBackendConfig, TrainerClient
+from kubeflow.trainer.constants import constants as trainer
+from kubeflow.trainer.types.types import TrainJob
+from kubernetes.client import ApiException
+from urllib3.exceptions import HTTPError
+
+from sella_rec.config import TrainJobConfig
+from sella_rec.files import atomic_output
+from sella_rec.runtime.preemption import PreemptedError
+from sella_rec.runtime.step import Step
+from sella_rec.runtime.supervision import HEARTBEAT
+from sella_rec.runtime.train_job_spec import RUN_LABEL, train_job
+from sella_rec.runtime.work import DistributedTrainingError, Work, describe
+
+# Seconds.
+POLL, PATIENCE, _BEAT = 5.0, 600.0, 30.0
+_TAIL_LINES = 20
+_OVER = (trainer.TRAINJOB_COMPLETE, trainer.TRAINJOB_FAILED)
+log = logging.getLogger(__name__)
+
+
+def run_train_job(work: Work, step: Step, config: KubernetesBackendConfig | None = None) -> None:
+    """Do a step's work in the nodes of a TrainJob, with the first node's log in this one's.
+
+    The job is taken away at the end, whatever the end. An attempt that finds a job of an earlier one takes that away
+    first, and the training goes on from its checkpoint.
+
+    Args:
+        work: see `launch.launch`.
+        step: its checkpoints lie on a volume that the nodes mount at the same path.
+        config: where Kubernetes is; none: this pod's cluster.
+
+    Raises:
+        DistributedTrainingError: the job failed or was deleted, or this is no pod of Kubeflow Pipelines.
+        PreemptedError: SIGTERM came.
+    """
+    for name in ("SELLA_CHECKPOINTS", "KFP_POD_NAME", "KFP_RUN_ID"):
+        if name not in os.environ:
+            raise DistributedTrainingError(
+                f"launch.train_job.nodes is above 0, but {name} is not set: a TrainJob can be started from a pod of "
+                "Kubeflow Pipelines with a volume for checkpoints only; set launch.train_job.nodes=0 elsewhere"
+            )
+    made = step.checkpoints / "output"
+    if not made.is_dir():
+        job = _stage(work, step, made)
+        with _beating(job.with_name(HEARTBEAT)):
+            _run(TrainerClient(config), step, job)
+    with atomic_output(step.output) as folder:
+        shutil.copytree(made, folder)
+
+
+def _stage(work: Work, step: Step, output: Path) -> Path:
+    """Copy the inputs to where the nodes see them, and describe the work there."""
+    inputs = {name: step.checkpoints / "inputs" / name for name in step.inputs}
+    for name, path in step.inputs.items():
+        if not inputs[name].is_dir():
+            with atomic_output(inputs[name]) as folder:
+                shutil.copytree(path, folder)
+    job = step.checkpoints / "job.json"
+    job.write_text(json.dumps(describe(work, step, inputs, output, step.checkpoints)))
+    return job
+
+
+@contextmanager
+def _beating(file: Path) -> Iterator[None]:
+    """Show the nodes that this process lives: killed, it could not take the job away, and they end by themselves."""
+    ended = threading.Event()
+    file.touch()
+
+    def beat() -> None:
+        while not ended.wait(_BEAT):
+            file.touch()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _run(client: TrainerClient, step: Step, job: Path) -> None:
+    """Make the job, follow it to its end and take it away."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise PreemptedError
+
+    name, settings = step.checkpoints.name, step.config.launch.train_job
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        _clear(client, name)
+        try:
+            _create(client, name, settings, step, job)
+            _follow(client, name)
+        finally:
+            # a second SIGTERM must not keep the job
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            _delete(client, name)
+    except ApiException as error:
+        raise DistributedTrainingError(f"Kubernetes refused TrainJob {name}: {error.reason}: {error.body}") from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _clear(client: TrainerClient, name: str) -> None:
+    """Take away what an earlier attempt left.
+
+    Raises:
+        DistributedTrainingError: another run trains the very same, in the same checkpoints.
+    """
+    try:
+        found = client.backend.custom_api.get_namespaced_custom_object(*_address(client), name)
+    except ApiException as error:
+        if error.status == 404:
+            return
+        raise
+    run = found["metadata"]["labels"][RUN_LABEL]
+    over = any(c["type"] in _OVER and c["status"] == "True" for c in found.get("status", {}).get("conditions", []))
+    if run != os.environ["KFP_RUN_ID"] and not over:
+        raise DistributedTrainingError(
+            f"TrainJob {name} of run {run} does the very same work: wait for it, or delete it and try again"
+        )
+    _delete(client, name)
+
+
+def _address(client: TrainerClient) -> tuple[str, str, str, str]:
+    return trainer.GROUP, trainer.VERSION, client.backend.namespace, trainer.TRAINJOB_PLURAL
+
+
+def _create(client: TrainerClient, name: str, settings: TrainJobConfig, step: Step, job: Path) -> None:
+    kubernetes = client.backend
+    own = kubernetes.core_api.read_namespaced_pod(os.environ["KFP_POD_NAME"], kubernetes.namespace)
+    pod = kubernetes.core_api.api_client.sanitize_for_serialization(own)
+    runtime = client.get_runtime(settings.runtime)
+    body = train_job(name, settings, step.config.launch.processes, runtime.kind.value, pod, job)
+    kubernetes.custom_api.create_namespaced_custom_object(*_address(client), body)
+    log.info("TrainJob %s/%s trains on %d nodes", kubernetes.namespace, name, settings.nodes)
+
+
+def _follow(client: TrainerClient, name: str) -> None:
+    """Print the first node's log, and what keeps pods from starting, until the job is over.
+
+    Raises:
+        DistributedTrainingError: it failed, or somebody deleted it.
+    """
+    lines, told = 0, set[str]()
+    while (job := _get(client, name)).status not in _OVER:
+        first = next((node for node in job.steps if node.name == f"{trainer.NODE}-0"), None)
+        if first is None or first.status == trainer.POD_PENDING:
+            _tell_events(client, name, told)
+        elif first.status == trainer.TRAINJOB_RUNNING:
+            lines += _stream(client, name, lines)
+        time.sleep(POLL)
+    lines += _stream(client, name, lines, follow=False)
+    if job.status == trainer.TRAINJOB_FAILED:
+        raise DistributedTrainingError(f"TrainJob {name} failed: {_reason(client, name)}\n{_tails(client, job)}")
+
+
+def _get(client: TrainerClient, name: str) -> TrainJob:
+    """The job as it is; an API that is away for a while does not end a training.
+
+    Raises:
+        DistributedTrainingError: there is no such job any more, or the API was away too long.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return client.get_job(name)
+        except (RuntimeError, TimeoutError) as error:
+            if _is_missing(error):
+                raise DistributedTrainingError(f"TrainJob {name} was deleted while it trained") from error
+            if time.monotonic() > until:
+                raise DistributedTrainingError(f"Kubernetes did not answer for {PATIENCE:.0f} s: {error}") from error
+            log.warning("%s; trying again", error)
+            time.sleep(POLL)
+
+
+def _stream(client: TrainerClient, name: str, seen: int, follow: bool = True) -> int:
+    """Print the first node's log from line `seen` on, until it ends or the connection does; how many lines came."""
+    came = 0
+    try:
+        for line in islice(client.get_job_logs(name, follow=follow), seen, None):
+            print(line, flush=True)
+            came += 1
+    except RuntimeError as error:
+        log.warning("the first node's log has broken off: %s", error)
+    return came
+
+
+def _tell_events(client: TrainerClient, name: str, told: set[str]) -> None:
+    try:
+        events = client.get_job_events(name)
+    except (RuntimeError, TimeoutError) as error:
+        # whether the job is gone or the API away, the next look at the job tells
+        log.warning("no events: %s", error)
+        return
+    for event in events:
+        line = f"{event.involved_object_kind} {event.involved_object_name}: {event.reason}: {event.message}"
+        if line not in told:
+            log.info(line)
+            told.add(line)
+
+
+def _reason(client: TrainerClient, name: str) -> str:
+    found = client.backend.custom_api.get_namespaced_custom_object(*_address(client), name)
+    conditions = found["status"]["conditions"]
+    return "; ".join(c.get("message", "") for c in conditions if c["type"] == trainer.TRAINJOB_FAILED)
+
+
+def _tails(client: TrainerClient, job: TrainJob) -> str:
+    """The ends of the failed nodes' logs; of all where none says that it failed."""
+    failed = [node for node in job.steps if node.status == trainer.TRAINJOB_FAILED] or job.steps
+    parts = []
+    for node in failed:
+        lines = list(client.get_job_logs(job.name, step=node.name))[-_TAIL_LINES:]
+        parts.append("\n".join([f"The end of {node.name}'s log (pod {node.pod_name}):", *lines]))
+    return "\n".join(parts)
+
+
+def _delete(client: TrainerClient, name: str) -> None:
+    """Take the job away, if there is one, and wait until it is gone with its pods."""
+    api, until = client.backend.custom_api, time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            api.delete_namespaced_custom_object(*_address(client), name, propagation_policy="Foreground")
+        except ApiException as error:
+            if error.status == 404:
+                return
+            if error.status < 500:
+                raise
+            log.warning("TrainJob %s could not be deleted: %s; trying again", name, error.reason)
+        except HTTPError as error:
+            log.warning("TrainJob %s could not be deleted: %s; trying again", name, error)
+        time.sleep(POLL)
+    raise DistributedTrainingError(f"TrainJob {name} is still there {PATIENCE:.0f} s after it was deleted")
+
+
+def _is_missing(error: BaseException) -> bool:
+    return isinstance(error.__cause__, ApiException) and error.__cause__.status == 404

@@ -1,0 +1,155 @@
+"""Who is champion: compare-and-set of the alias, over a log of promotions that MLflow keeps in order.
+
+MLflow sets an alias without looking. What it does atomically, on every store, is to number the versions of a registered
+model. So the versions of `<name>-promotions` are a log: each asks to put version `to` in the place of version `base`,
+and is granted if `base` is what the last one granted before it put there. Whoever reads the log comes to the same
+verdict, whenever they read it; there is no lock to expire, and no clock. The aliases show what the log says.
+
+Guarantees: of all that ask from the same base, exactly one is granted. A process killed between its entry and the
+alias leaves an entry that the next one to look publishes. An alias moved by hand is taken into the log when it is next
+read. What is not excluded: a process that sleeps between its entry and the alias while others promote may set the
+alias back for a moment; it repairs that when it has woken up, or else it counts as moved by hand.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sella_rec.tracking.registry import CHAMPION, PREVIOUS, ModelVersion, find, get_version
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as RegisteredVersion
+
+_BASE, _TO, _TOKEN, _PUBLISHED = "sella.base", "sella.to", "sella.token", "sella.published"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A granted entry of the log.
+
+    Attributes:
+        number: its place in the log.
+        base, to: numbers of versions; empty: none.
+        token: of the request, since a repeated one may come twice.
+        published: the aliases have been set.
+    """
+
+    number: int
+    base: str
+    to: str
+    token: str
+    published: bool
+
+
+def find_champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    """The champion, once log and alias have been brought in line."""
+    number = _settle(client, name)
+    return get_version(client, name, number) if number else None
+
+
+def replace_champion(client: MlflowClient, name: str, base: str, to: str, reason: str) -> bool:
+    """Make version `to` champion and `base` previous, if `base` is still champion.
+
+    Args:
+        name: of the registered model.
+        base: number of the version that the decision was made against; empty: none.
+        to: number of an existing version.
+        reason: for people who read the log.
+
+    Returns:
+        Whether `to` is champion now; it may have been before, as where a killed step is tried again.
+    """
+    champion = _settle(client, name)
+    if champion != base:
+        return champion == to
+    token = _append(client, name, base, to, reason)
+    granted = promotions(client, name)
+    if token not in {promotion.token for promotion in granted}:
+        return False
+    _publish(client, name, granted[-1])
+    return True
+
+
+def promotions(client: MlflowClient, name: str) -> list[Promotion]:
+    """All that were granted, in order."""
+    granted: list[Promotion] = []
+    for entry in _entries(client, name):
+        if entry.base == (granted[-1].to if granted else ""):
+            granted.append(entry)
+    return granted
+
+
+def _entries(client: MlflowClient, name: str) -> list[Promotion]:
+    found: list[RegisteredVersion] = []
+    page: str | None = None
+    while page != "":
+        versions = client.search_model_versions(f"name = '{_log_of(name)}'", page_token=page)
+        found += versions
+        page = versions.token or ""
+    entries = [
+        Promotion(int(v.version), v.tags[_BASE], v.tags[_TO], v.tags[_TOKEN], _PUBLISHED in v.tags) for v in found
+    ]
+    return sorted(entries, key=lambda entry: entry.number)
+
+
+def _settle(client: MlflowClient, name: str) -> str:
+    """Bring log and alias in line; returns the champion's number, empty for none."""
+    while True:
+        granted = promotions(client, name)
+        if granted and not granted[-1].published:
+            # whoever asked for it was killed, or is about to
+            _publish(client, name, granted[-1])
+            continue
+        logged = granted[-1].to if granted else ""
+        shown = find(client, name, CHAMPION)
+        number = shown.number if shown else ""
+        if number == logged:
+            return logged
+        if promotions(client, name)[-1:] == granted[-1:]:
+            # no promotion in between explains it
+            _append(client, name, logged, number, "the alias was moved by hand")
+
+
+def _append(client: MlflowClient, name: str, base: str, to: str, reason: str) -> str:
+    """Ask for a promotion; returns the token to know it by."""
+    from mlflow import MlflowException
+
+    try:
+        client.create_registered_model(_log_of(name), description=f"The log of who became champion of {name}.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    token = uuid.uuid4().hex
+    # MLflow wants a source: this one leads nowhere, since the log holds no models
+    source = f"promotion:/{name}/{to or 'none'}"
+    tags = {_BASE: base, _TO: to, _TOKEN: token}
+    client.create_model_version(_log_of(name), source, tags=tags, description=reason, await_creation_for=0)
+    return token
+
+
+def _publish(client: MlflowClient, name: str, promotion: Promotion) -> None:
+    """Set the aliases as a promotion says, and again for as long as there is a newer one."""
+    while True:
+        if _exists(client, name, promotion.base):
+            client.set_registered_model_alias(name, PREVIOUS, promotion.base)
+        if _exists(client, name, promotion.to):
+            client.set_registered_model_alias(name, CHAMPION, promotion.to)
+        else:
+            client.delete_registered_model_alias(name, CHAMPION)
+        client.set_model_version_tag(_log_of(name), str(promotion.number), _PUBLISHED, "true")
+        newest = promotions(client, name)[-1]
+        if newest.number == promotion.number:
+            return
+        promotion = newest
+
+
+def _exists(client: MlflowClient, name: str, number: str) -> bool:
+    # it may have been deleted since
+    return bool(number) and get_version(client, name, number) is not None
+
+
+def _log_of(name: str) -> str:
+    return f"{name}-promotions"

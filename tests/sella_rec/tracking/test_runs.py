@@ -1,0 +1,187 @@
+"""Runs of a pipeline run in MLflow, on a SQLite store: one parent, one child per step, however often a step starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sella_rec.config import Config
+from sella_rec.tracking import runs as mlflow_runs
+from sella_rec.tracking.progress_file import ProgressFile, read_progress
+from sella_rec.tracking.runs import TrackingError, close_pipeline_run, close_step_run, open_step_run
+from sella_rec.tracking.tracker import StepTracker, Tracker
+
+
+@pytest.fixture(scope="module")
+def store(fresh_store: Callable[[], str]) -> str:
+    return fresh_store()
+
+
+@pytest.fixture
+def client(store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: Any) -> Iterator[Any]:
+    """A client on the store; this process works as a step of a pipeline run named after the test."""
+    import mlflow
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.setenv("KFP_RUN_ID", request.node.name)
+    mlflow.set_tracking_uri(store)
+    yield MlflowClient(store)
+    mlflow.end_run()
+
+
+def all_runs(client: Any, name: str) -> list[Any]:
+    experiment = client.get_experiment_by_name("sella-rec")
+    return client.search_runs([experiment.experiment_id], f"tags.`sella.run` = '{name}'")
+
+
+def test_a_step_tried_again_goes_on_in_its_run(client, request):
+    config, ids = Config(seed=7), set()
+    for _attempt in range(2):
+        run = open_step_run("tune-llm", config, "abc")
+        ids.add((run.parent_id, run.run_id))
+        assert run.resumed == (_attempt == 1)
+        tracker = StepTracker(run=run)
+        # the second attempt starts from a checkpoint before its predecessor's end, and may find other numbers
+        for step in range(_attempt * 2, 4 + _attempt):
+            tracker.metrics({"train_loss": 10 * _attempt + step}, step)
+        tracker.params({"rows": 5, "attempt": _attempt})
+        tracker.flush()
+        close_step_run("FAILED" if _attempt == 0 else "FINISHED")
+    assert len(ids) == 1
+    parent_id, run_id = ids.pop()
+    assert {run.info.run_id for run in all_runs(client, request.node.name)} == {parent_id, run_id}
+    child = client.get_run(run_id)
+    assert child.info.status == "FINISHED"
+    assert child.data.tags["mlflow.parentRunId"] == parent_id
+    assert child.data.params == {"rows": "5", "attempt": "0"}
+    history = client.get_metric_history(run_id, "train_loss")
+    assert [(point.step, point.value) for point in history] == [(0, 0), (1, 1), (2, 2), (3, 3), (4, 14)]
+    parent = client.get_run(parent_id)
+    assert parent.data.params["seed"] == "7"
+    assert parent.data.params["collab.mf.patience"] == str(config.collab.mf.patience)
+    assert parent.data.tags["sella.code_version"] == "abc"
+
+
+def test_steps_share_a_parent_and_closing_ends_what_still_runs(client, request):
+    runs = []
+    for step in ("prepare-data", "train-collab", "fuse"):
+        runs.append(open_step_run(step, Config(), "abc"))
+        if step != "fuse":
+            close_step_run("FINISHED")
+    assert len({run.parent_id for run in runs}) == 1
+    close_pipeline_run("FAILED")
+    found = {run.data.tags["sella.step"]: run.info.status for run in all_runs(client, request.node.name)}
+    assert found == {"pipeline": "FAILED", "prepare-data": "FINISHED", "train-collab": "FINISHED", "fuse": "FAILED"}
+
+
+def test_two_steps_that_both_make_the_parent_settle_on_one(client, request):
+    run = open_step_run("tune-llm", Config(), "abc")
+    close_step_run("FINISHED")
+    parent = client.get_run(run.parent_id)
+    # what a step sees that looked before the other's parent was there: none, and then both
+    looks = iter([[], [parent]])
+
+    class Late:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client, name)
+
+        def search_runs(self, *_: Any) -> Any:
+            return next(looks)
+
+    late: Any = Late()
+    chosen, found = mlflow_runs._by_tags(late, parent.info.experiment_id, request.node.name, "pipeline", "p", {})
+    assert (chosen.info.run_id, found) == (run.parent_id, False)
+    assert sum(r.data.tags["sella.step"] == "pipeline" for r in all_runs(client, request.node.name)) == 1
+
+
+def test_an_injected_run_is_attached_to(client, monkeypatch):
+    experiment = client.create_experiment("by the platform")
+    parent = client.create_run(experiment)
+    injected = client.create_run(experiment, tags={"mlflow.parentRunId": parent.info.run_id})
+    monkeypatch.setenv("MLFLOW_RUN_ID", injected.info.run_id)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+    run = open_step_run("fuse", Config(), "abc")
+    assert (run.run_id, run.parent_id) == (injected.info.run_id, parent.info.run_id)
+    assert run.experiment == "by the platform"
+    close_step_run("FINISHED")
+    close_pipeline_run("FAILED")
+    assert client.get_run(parent.info.run_id).info.status == "RUNNING", "the platform's own run is left to it"
+    assert len(client.search_runs([experiment])) == 2
+
+
+def test_the_clusters_server_is_taken_where_none_is_injected(client, store, monkeypatch, request):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.setenv("SELLA_MLFLOW_TRACKING_URI", store)
+    assert open_step_run("fuse", Config(), "abc") is not None
+    close_step_run("FINISHED")
+    assert len(all_runs(client, request.node.name)) == 2
+
+
+def test_an_injected_server_goes_before_the_clusters(client, monkeypatch, request):
+    monkeypatch.setenv("SELLA_MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert open_step_run("fuse", Config(), "abc") is not None
+    close_step_run("FINISHED")
+    assert len(all_runs(client, request.node.name)) == 2
+
+
+def test_the_outcome_of_the_comparison_is_the_parents(client, tmp_path):
+    values = {"auc": 0.7, "uauc": 0.6, "ndcg": None, "map": 0.5, "rows": 9, "users": 3, "uauc_ci": [0.5, 0.7]}
+    arms = {arm: {"all": values, "cold": values | {"uauc": None, "uauc_ci": None}} for arm in ("mf", "sella")}
+    (tmp_path / "summary.json").write_text(json.dumps({"arms": arms}))
+    (tmp_path / "report.html").write_text("<p>")
+    run = open_step_run("promote", Config(), "abc")
+    for _attempt in range(2):
+        mlflow_runs.log_outcome(run, tmp_path)
+    close_step_run("FINISHED")
+    metrics = client.get_run(run.parent_id).data.metrics
+    assert metrics["sella/all/auc"] == 0.7
+    assert "sella/all/ndcg" not in metrics
+    assert metrics["mf/cold/rows"] == 9
+    assert "| sella | 0.7000 | 0.6000 | - | 0.5000 |" in client.get_run(run.parent_id).data.tags["mlflow.note.content"]
+    assert {file.path for file in client.list_artifacts(run.parent_id)} >= {"arms.json", "report.html", "config.yaml"}
+
+
+def test_without_a_server_nothing_is_tracked(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert open_step_run("fuse", Config(), "abc") is None
+    close_pipeline_run("FINISHED")
+
+
+def test_a_server_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("KFP_RUN_ID", "x")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    import mlflow
+
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    with pytest.raises(TrackingError, match=r"MLFLOW_TRACKING_URI = http://127.0.0.1:9 cannot be used"):
+        open_step_run("fuse", Config(), "abc")
+
+
+def test_names_and_values_that_mlflow_refuses(client):
+    run = open_step_run("evaluate", Config(), "abc")
+    tracker = StepTracker(run=run)
+    tracker.metrics({"recall@10": 0.5, "nothing": None, "broken": float("nan")})
+    tracker.flush()
+    close_step_run("FINISHED")
+    assert client.get_run(run.run_id).data.metrics == {"recall_at_10": 0.5}
+
+
+def test_progress_reaches_the_file_and_a_silent_tracker_takes_everything(tmp_path):
+    file = ProgressFile(tmp_path / "fuse.json")
+    file.start()
+    StepTracker(file).progress(3, 3, "training")
+    assert read_progress(tmp_path / "fuse.json").items() >= {"done": 3, "total": 3, "note": "training"}.items()
+    for tracker in (Tracker(), StepTracker()):
+        tracker.metrics({"loss": 1.0}, 3)
+        tracker.params({"a": 1})
+        tracker.artifact(tmp_path)
+        tracker.progress(1, 2)
