@@ -1,6 +1,6 @@
 """Batch recommendations: users per second with one and two workers, and a batch whose worker is killed; real LLM.
 
-    python benchmarks/batch.py [--users 48] [--write]
+    python -m benchmarks.batch [--users 48] [--write]
 
 Runs `sella recommend --all` three times over a part of the embedded ratings' users: with one worker, with two, and with
 two of which one is killed by SIGKILL in the middle, after which the same command finishes the batch. The files of all
@@ -23,8 +23,8 @@ from pathlib import Path
 import polars as pl
 import psutil
 import torch
-from provenance import REPOSITORY, provenance, replace_block
 
+from benchmarks._report import REPOSITORY, provenance, replace_block
 from components.prepare_data.step import prepare_data
 from pipeline.packaged import PACKAGED
 from sella_rec.collab.models import create_model
@@ -62,7 +62,7 @@ def main() -> None:
         f"killed (SIGKILL) when {complete} of {SHARDS} shards were complete, and the command given again: the files "
         f"are {after_kill} as undisturbed. Those of one worker are {between} as those of two.",
         "",
-        f"`python benchmarks/batch.py`: {arguments.users} users, {CANDIDATES} candidates each, {SHARDS} shards. "
+        f"`python -m benchmarks.batch`: {arguments.users} users, {CANDIDATES} candidates each, {SHARDS} shards. "
         + provenance("embedded MovieLens, SmolLM2-135M-Instruct", [config.seed]),
     ]
     print("\n".join(lines))

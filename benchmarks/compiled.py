@@ -1,6 +1,6 @@
 """Labels per second with the LLM's layers compiled and as they are: both trainings and scoring, packed rows.
 
-    python benchmarks/compiled.py [--write]
+    python -m benchmarks.compiled [--write]
 
 Prints a table; `--write` also puts it into docs/experiments.md. Takes some four minutes on two cores.
 """
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import argparse
 
-from packing import PROMPTS_A_BATCH, REPEATS, make_scorer, quickstart, rate, score, source, train
-from provenance import REPOSITORY, replace_block
-
+from benchmarks._report import REPOSITORY, replace_block
+from benchmarks.packing import PROMPTS_A_BATCH, REPEATS, make_scorer, quickstart, rate, score, source, train
 from sella_rec.config import Config
 from sella_rec.data.dataset import PreparedData
 from sella_rec.llm.packing import Packer, group_by_user

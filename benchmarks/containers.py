@@ -1,6 +1,6 @@
 """Sizes of the images and what dominates them; how much later a step's code starts in a container than without one.
 
-    make images && python benchmarks/containers.py
+    make images && python -m benchmarks.containers
 
 A start is measured as the pipeline does it: kfp's executor runs a component that only prints; once as a process of this
 Python, once in a container of the image. Needs podman; where its usual runtime does not work, set CONTAINERS_CONF, as
@@ -21,7 +21,8 @@ import tomllib
 from pathlib import Path
 
 import yaml
-from provenance import REPOSITORY, provenance, replace_block
+
+from benchmarks._report import REPOSITORY, provenance, replace_block
 
 IMAGES = {"train": "sella-rec", "serve": "sella-rec-serve"}
 GB = 1e9
@@ -54,7 +55,7 @@ def main() -> None:
             f"From the start to a step's code, median of {options.starts}: {bare:.2f} s as a process, "
             f"{contained:.2f} s in a container.",
             "",
-            f"`python benchmarks/containers.py`: {provenance('images for CPU', [0])}",
+            f"`python -m benchmarks.containers`: {provenance('images for CPU', [0])}",
         ]
     )
     print(table)

@@ -1,6 +1,6 @@
 """What tuning needs of a GPU, by calculation, for three sizes of backbone: memory, and hours a million labels.
 
-    python benchmarks/memory.py [--write]
+    python -m benchmarks.memory [--write]
 
 Prints a table; `--write` also puts it into docs/operations.md. Nothing is allocated: the models are built of fake
 tensors, their parameters are counted, and what autograd would keep of a packed batch is added up tensor by tensor.
@@ -14,10 +14,10 @@ from __future__ import annotations
 import argparse
 
 import torch
-from provenance import REPOSITORY, provenance, replace_block
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen2Config
 
+from benchmarks._report import REPOSITORY, provenance, replace_block
 from sella_rec.config import TuneConfig
 from sella_rec.llm.adapter import add_adapter
 from sella_rec.llm.scorer import YesNoScorer
@@ -81,7 +81,7 @@ def main() -> None:
     lines += [row(name, *backbone) for name, backbone in BACKBONES.items()]
     shape = f"{_ROWS} packed rows of {_LENGTH} tokens, {_ROWS * _TARGETS} labels a step"
     shape += f"; {_OPERATIONS_A_SECOND / 1e12:.0f} TFLOP/s"
-    source = f"`python benchmarks/memory.py`, GiB; {shape}. {provenance('no data', [0])}"
+    source = f"`python -m benchmarks.memory`, GiB; {shape}. {provenance('no data', [0])}"
     text = "\n".join([*lines, "", source])
     print(text)
     if write:

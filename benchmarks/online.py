@@ -1,6 +1,6 @@
 """The model server under load, in a process of its own: latency, throughput, memory, a champion's swap, kill -9.
 
-    python benchmarks/online.py [--seconds 60] [--soak-seconds 600] [--write]
+    python -m benchmarks.online [--seconds 60] [--soak-seconds 600] [--write]
 
 Each request asks for 20 random films of the packaged ratings for a random user, with SmolLM2-135M. The LLM's adapter
 and all vectors are untrained: time does not depend on it. Everything is on loopback; clients share the cores with the
@@ -28,9 +28,9 @@ import numpy as np
 import polars as pl
 import psutil
 import requests
-from provenance import REPOSITORY, provenance, replace_block
-from untrained import untrained_bundle
 
+from benchmarks._report import REPOSITORY, provenance, replace_block
+from benchmarks.untrained import untrained_bundle
 from components.promote.register import example_input, signature
 from pipeline.packaged import PACKAGED
 from sella_rec.config import Config, load_config
@@ -71,7 +71,7 @@ def main() -> None:
     source = provenance("embedded MovieLens, SmolLM2-135M-Instruct", [config.seed])
     text = "\n".join(["| | |", "|---|---:|", *(f"| {what} | {figure} |" for what, figure in rows)])
     options = f"--seconds {arguments.seconds:g} --soak-seconds {arguments.soak_seconds:g}"
-    text += f"\n\n`python benchmarks/online.py {options}`: {CANDIDATES} candidates a request. {source}"
+    text += f"\n\n`python -m benchmarks.online {options}`: {CANDIDATES} candidates a request. {source}"
     print(text)
     if arguments.write:
         replace_block("online", text)

@@ -1,6 +1,6 @@
 """Labels per second with packed rows and with one prompt a label: training and scoring, real LLM, real ratings.
 
-    python benchmarks/packing.py [--write]
+    python -m benchmarks.packing [--write]
 
 Prints a table; `--write` also puts it into the README. Takes some five minutes on two cores.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from provenance import provenance, replace_block
 
+from benchmarks._report import provenance, replace_block
 from components.prepare_data.step import prepare_data
 from pipeline.packaged import PACKAGED
 from sella_rec.config import Config, load_config
@@ -60,7 +60,7 @@ def quickstart() -> Iterator[tuple[Config, PreparedData]]:
 def source(name: str, how: str, seed: int) -> str:
     """The line under a table: the command, how it measures, and where its figures came from."""
     made = provenance("embedded MovieLens, SmolLM2-135M-Instruct", [seed])
-    return f"`python benchmarks/{name}.py`: {how}. {made}"
+    return f"`python -m benchmarks.{name}`: {how}. {made}"
 
 
 def make_scorer(config: Config, data: PreparedData) -> tuple[YesNoScorer, Packer]:

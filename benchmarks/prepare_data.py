@@ -1,7 +1,7 @@
 """prepare-data against the papers' row counts (MovieLens-1M), and its time and memory at Amazon-Book's size.
 
-    python benchmarks/prepare_data.py movielens FOLDER     a folder with the window's interactions and items as Parquet
-    python benchmarks/prepare_data.py amazon WORK [--reviews 27000000]
+    python -m benchmarks.prepare_data movielens FOLDER     a folder with the window's interactions and items as Parquet
+    python -m benchmarks.prepare_data amazon WORK [--reviews 27000000]
 
 `amazon` writes generated reviews in the 2018 release's format under WORK (11 GB on disk for 27 million), keeps them for
 the next time, and puts its table into docs/data.md. Titles, texts and identifiers are random, and as long as real ones
@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from provenance import REPOSITORY, provenance, replace_block
+
+from benchmarks._report import REPOSITORY, provenance, replace_block
 
 PAPERS_ROWS = {"train_rows": 33_891, "valid_rows": 10_401, "test_rows": 7_331, "users": 838, "items_kept": 3_255}
 _PART = 250_000
@@ -91,7 +92,7 @@ def amazon(work: Path, reviews: int) -> None:
         "peak GB": round(peak / 1e6, 2),
     }
     lines = ["| " + " | ".join(row) + " |", "|" + "---:|" * len(row), "| " + " | ".join(map(str, row.values())) + " |"]
-    source_line = f"`python benchmarks/prepare_data.py amazon`: {provenance('generated reviews', [0])}"
+    source_line = f"`python -m benchmarks.prepare_data amazon`: {provenance('generated reviews', [0])}"
     text = "\n".join([*lines, "", source_line])
     print(text)
     replace_block("prepare-data", text, REPOSITORY / "docs" / "data.md")

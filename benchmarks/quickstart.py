@@ -1,6 +1,6 @@
 """The README's table of results: the main job with three seeds, every arm on the same test rows.
 
-    python benchmarks/quickstart.py [--seeds 0 1 2] [--write]
+    python -m benchmarks.quickstart [--seeds 0 1 2] [--write]
 
 Runs `sella run --set seed=...` for each seed in turn (finished seeds come from the cache), prints the tables, and keeps
 their numbers in benchmarks/results/quickstart.json; `--write` also puts the tables into the README.
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from provenance import REPOSITORY, provenance, replace_block
 
+from benchmarks._report import REPOSITORY, provenance, replace_block
 from sella_rec.metrics.bootstrap import bootstrap
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "quickstart.json"
@@ -139,7 +139,7 @@ def footer(summaries: Mapping[int, Any], source: str) -> list[str]:
         f"together {sum(seconds.values()) / 60:.1f} minutes, peak memory of a step "
         f"{memory / 1024:.1f} GB.",
         "",
-        f"`python benchmarks/quickstart.py`: {source}",
+        f"`python -m benchmarks.quickstart`: {source}",
     ]
 
 

@@ -1,6 +1,6 @@
 """Candidates per second: one history's keys and values reused, against one prompt a candidate; real LLM, real ratings.
 
-    python benchmarks/serving.py [--write]
+    python -m benchmarks.serving [--write]
 
 Four ways to score 100 candidates of a user with SeLLa-Rec's prompts (special tokens included), in one run: each
 candidate its own prompt in padded batches, with the LM head on the last position; packed behind the history in one row,
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from provenance import provenance, replace_block
 
+from benchmarks._report import provenance, replace_block
 from components.prepare_data.step import prepare_data
 from pipeline.packaged import PACKAGED
 from sella_rec.collab.models import create_model
@@ -55,7 +55,7 @@ def main() -> None:
     text = "\n".join([*table(measure(scorer, packer, asked, config.evaluate.tokens_per_batch)), "", ""])
     dtype = str(scorer.llm.dtype).removeprefix("torch.")
     source = provenance(f"embedded MovieLens, SmolLM2-135M-Instruct in {dtype}", [config.seed])
-    text += f"`python benchmarks/serving.py`: {USERS} users, best of {REPEATS}. {source}"
+    text += f"`python -m benchmarks.serving`: {USERS} users, best of {REPEATS}. {source}"
     print(text)
     if arguments.write:
         replace_block("serving", text)

@@ -1,6 +1,6 @@
 """Searches the settings of MF and of LightGCN on valid, with the same budget for both, and prints the best.
 
-    python benchmarks/tune_collab.py [--config movielens-1m] [--source FOLDER] [--trials 40]
+    python -m benchmarks.tune_collab [--config movielens-1m] [--source FOLDER] [--trials 40]
 
 Optuna's TPE sampler, seed 0; the objective is valid UAUC + valid AUC of the kept epoch. Every trial is a run in MLflow,
 experiment `tune-collab`, under one parent a model. Test is not read: it is scored once, with the best settings, over
@@ -18,8 +18,8 @@ import mlflow
 import numpy as np
 import optuna
 import torch
-from provenance import provenance
 
+from benchmarks._report import provenance
 from components.prepare_data.step import prepare_data
 from components.train_collab.step import MODELS
 from components.train_collab.training import Fit, fit

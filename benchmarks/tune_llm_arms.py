@@ -1,6 +1,6 @@
 """Searches the settings of LLM arms on valid, with the same budget for each, and prints the best.
 
-    python benchmarks/tune_llm_arms.py --data FOLDER --arms text-only collm-lightgcn sella-paper-lightgcn \\
+    python -m benchmarks.tune_llm_arms --data FOLDER --arms text-only collm-lightgcn sella-paper-lightgcn \\
         [--trials 8] [--labels 4000]
 
 A trial is one training of stage 1 (text-only) or stage 3 (the others) on so many labels; the other settings are the
@@ -20,11 +20,11 @@ from typing import Any
 
 import mlflow
 import optuna
-from paper import data_settings, data_state
-from paper_arms import ARMS, Arm
-from paper_rows import stages_of
-from provenance import REPOSITORY, provenance
 
+from benchmarks._report import REPOSITORY, provenance
+from benchmarks.paper.arms import ARMS, Arm
+from benchmarks.paper.rows import stages_of
+from benchmarks.paper.run import data_settings, data_state
 from pipeline.packaged import PACKAGED
 from sella_rec.config import Config, load_config
 

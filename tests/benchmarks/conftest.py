@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import paper_stages
 import pytest
 import yaml
 
+from benchmarks.paper import stages as paper_stages
 from sella_rec.config import Config
 
 

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paper
-import paper_stages
 import polars as pl
 import pytest
-from paper_arms import ARMS
-from paper_rows import slice_masks, stages_of
-from paper_scores import read_logits
-from paper_stages import Stages
-from paper_table import holm, two_sided, write_table
-from provenance import commit, machine
 from sklearn.metrics import roc_auc_score
 
+from benchmarks._report import commit, machine
+from benchmarks.paper import run as paper
+from benchmarks.paper import stages as paper_stages
+from benchmarks.paper.arms import ARMS
+from benchmarks.paper.rows import slice_masks, stages_of
+from benchmarks.paper.scores import read_logits
+from benchmarks.paper.stages import Stages
+from benchmarks.paper.table import holm, two_sided, write_table
 from pipeline.packaged import PACKAGED
 from sella_rec.config import Config, TuneConfig, load_config
 from sella_rec.data.dataset import PreparedData, Split

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import mlflow
-import tune_llm_arms
+
+from benchmarks import tune_llm_arms
 
 
 def test_a_search_gives_each_arm_its_trials_and_keeps_them(command: list[str], steps_done: list[str]) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from paper_arms import ARMS, Arm
-from paper_scores import read_logits, read_valid, rows_to_score
-from paper_stages import Stages
 
+from benchmarks.paper.arms import ARMS, Arm
+from benchmarks.paper.scores import read_logits, read_valid, rows_to_score
+from benchmarks.paper.stages import Stages
 from sella_rec.config import Config
 from sella_rec.data.dataset import PreparedData, Split
 from sella_rec.metrics.ranking import evaluate_slice

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from paper_arms import ARMS, PUBLISHED
-from paper_rows import Row, scored_folder
-from paper_scores import read_logits
 
+from benchmarks.paper.arms import ARMS, PUBLISHED
+from benchmarks.paper.rows import Row, scored_folder
+from benchmarks.paper.scores import read_logits
 from sella_rec.data.dataset import Split
 from sella_rec.metrics.bootstrap import bootstrap
 

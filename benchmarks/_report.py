@@ -15,7 +15,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def commit() -> str:
     """Short hash of the commit; a working tree whose code has changed is called dirty."""
     short = _git("rev-parse", "--short", "HEAD")
-    changed = _git("status", "--porcelain", "--", "components", "pipeline", "sella_rec", "benchmarks/*.py")
+    changed = _git(
+        "status", "--porcelain", "--", "components", "pipeline", "sella_rec", "benchmarks/*.py", "benchmarks/paper/*.py"
+    )
     return f"{short} (dirty)" if changed else short
 
 

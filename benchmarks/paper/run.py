@@ -1,8 +1,8 @@
 """The papers' table: every arm on MovieLens-1M by their protocol, several seeds, from the pipeline's own steps.
 
-    python benchmarks/paper.py --data FOLDER                        # everything: hours on a CPU, minutes a row on a GPU
-    python benchmarks/paper.py --data FOLDER --arms mf text-only sella-lightgcn --seeds 0
-    python benchmarks/paper.py --table                              # print what there is, run nothing
+    python -m benchmarks.paper --data FOLDER                        # everything: hours on a CPU, minutes a row on a GPU
+    python -m benchmarks.paper --data FOLDER --arms mf text-only sella-lightgcn --seeds 0
+    python -m benchmarks.paper --table                              # print what there is, run nothing
 
 A row of results (one arm, one seed) is added to OUT/rows.jsonl as soon as it exists. Steps that arms share are done
 once. With --jobs, so many steps are done at once, in an order that serves all rows, and the rows come at the end: a
@@ -30,13 +30,13 @@ from typing import Any
 
 import mlflow
 import torch
-from paper_arms import ARMS
-from paper_rows import LAST_STEP, Row, make_row, scored_folder, stages_of
-from paper_scores import rows_to_score
-from paper_stages import STEPS, Stages, digest, needed
-from paper_table import RESAMPLES, draw, write_table
-from provenance import REPOSITORY, replace_block, seeds_drawn
 
+from benchmarks._report import REPOSITORY, replace_block, seeds_drawn
+from benchmarks.paper.arms import ARMS
+from benchmarks.paper.rows import LAST_STEP, Row, make_row, scored_folder, stages_of
+from benchmarks.paper.scores import rows_to_score
+from benchmarks.paper.stages import STEPS, Stages, digest, needed
+from benchmarks.paper.table import RESAMPLES, draw, write_table
 from components.prepare_data.errors import DataError
 from pipeline.packaged import PACKAGED
 from pipeline.versions import data_version
@@ -280,7 +280,7 @@ def _notes(rows: Rows, config: Config, asked: list[str]) -> str:
     commits, machines = (sorted({step[name] for step in costs}) for name in ("commit", "machine"))
     gpu = max(step["peak_gpu_mb"] for step in costs)
     seeds = sorted({seed for of_arm in rows.values() for seed in of_arm})
-    command = f"python benchmarks/paper.py --config {' --set '.join(asked)}"
+    command = f"python -m benchmarks.paper --config {' --set '.join(asked)}"
     return (
         "AUC and UAUC on test: mean over seeds (standard deviation where there are several). 95 %: bootstrap over "
         f"users, {RESAMPLES:,} resamples, the mean over seeds on each. Differences are paired: the same users, the "
@@ -292,7 +292,3 @@ def _notes(rows: Rows, config: Config, asked: list[str]) -> str:
         f"`{command}`: {config.backbone.name}; {seeds_drawn(seeds)}. Steps run at {', '.join(commits)} on "
         f"{'; '.join(machines)}."
     )
-
-
-if __name__ == "__main__":
-    main()

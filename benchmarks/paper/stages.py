@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from paper_scores import (
+
+from benchmarks._report import commit, machine
+from benchmarks.paper.scores import (
     score_aligned,
     score_collab,
     score_fused,
@@ -22,8 +24,6 @@ from paper_scores import (
     score_residual,
     score_text,
 )
-from provenance import commit, machine
-
 from components.align_collab.step import align_collab
 from components.distill_items.step import distill_items
 from components.fuse.step import FuseInputs, fuse
