@@ -24,9 +24,11 @@ from components.tune_llm.component import tune_llm
 from pipeline.resources import (
     CHECKPOINT_STORE_SECRET,
     LLM_ENVIRONMENT,
+    Placement,
     StepResources,
     pipeline_config,
     with_object_store,
+    with_placement,
     with_retries,
 )
 from pipeline.steps import PIPELINES
@@ -49,45 +51,30 @@ def build_pipeline(
         return with_retries(task, retries, backoff)
 
     @dsl.pipeline(name=NAME, display_name="SeLLa-Rec", pipeline_config=pipeline_config())
+    @with_placement()
     def sella_rec(
-        image: str,
+        placement: Placement,
         config: str = "{}",
         code_version: str = "",
         data_version: str = "",
         window_until: str = "",
-        accelerator_type: str = "nvidia.com/gpu",
-        accelerators: str = "1",
-        scoring_accelerators: str = "1",
-        llm_cpu: str = "8",
-        llm_memory: str = "32Gi",
-        node_selector: dict = {},  # noqa: B006 (kfp wants the value itself)
-        tolerations: list = [],  # noqa: B006
     ):
         """Train SeLLa-Rec, an LLM recommender that knows the crowd, compare it, and promote it if it is better.
 
         Args:
-            image: The container image that every step runs in.
             config: The configuration as one JSON string; what it leaves out has its default.
             code_version: Hash of the steps' source. Results are cached under it, so that changed code runs again.
             data_version: Names the state of the input. Results are cached under it, so that changed data is read again.
             window_until: ISO 8601 time; newer interactions are not read. A schedule passes its own time. Empty: all.
-            accelerator_type: The resource that GPU nodes offer.
-            accelerators: How many tune-llm and fuse take, as text; above 1, training runs on all of them. 0: the CPU
-                alone, or the accelerators are a TrainJob's (configuration `launch.train_job`).
-            scoring_accelerators: How many the other LLM steps take, as text: 1, or 0 for the CPU alone.
-            llm_cpu: CPU cores that an LLM step asks for.
-            llm_memory: Memory that an LLM step asks for and may use.
-            node_selector: Labels of the nodes for the LLM steps.
-            tolerations: Taints that the LLM steps tolerate beside the usual one of GPU nodes.
         """
-        cluster = StepResources(image, accelerator_type, llm_cpu, llm_memory, node_selector, tolerations)
+        cluster = StepResources(placement)
 
         def training(task: dsl.PipelineTask) -> dsl.PipelineTask:
             with_object_store(task, CHECKPOINT_STORE_SECRET)
-            return retried(cluster.llm(task, accelerators, llm_environment))
+            return retried(cluster.llm(task, placement.accelerators, llm_environment))
 
         def scoring(task: dsl.PipelineTask) -> dsl.PipelineTask:
-            return retried(cluster.llm(task, scoring_accelerators, llm_environment))
+            return retried(cluster.llm(task, placement.scoring_accelerators, llm_environment))
 
         def collaborative(task: dsl.PipelineTask) -> dsl.PipelineTask:
             return retried(cluster.collab(task))

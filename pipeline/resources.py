@@ -1,14 +1,16 @@
 """What the steps ask of a Kubernetes cluster; kfp's local runner passes over all of it.
 
 Names that the cluster has to know (Secrets, volume claims) are constants: the manifests create them under these names.
-What differs from run to run (image, accelerators, memory, placement) is a pipeline parameter, in `StepResources`.
+What differs from run to run (image, accelerators, memory, placement) is a pipeline parameter, in `Placement`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import wraps
+from typing import Annotated, Any, get_args, get_type_hints
 
 from kfp import dsl, kubernetes
 
@@ -36,19 +38,73 @@ KEPT_AFTER_SUCCESS, KEPT_AFTER_FAILURE = 24 * 3600, 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
-class StepResources:
-    """The pipeline's parameters that say where and on what its steps run, as kfp's channels.
+class Placement:
+    """Where and on what the steps run. Each field is a parameter of the pipelines, and its text that parameter's.
 
-    Attributes:
-        node_selector, tolerations: for the LLM steps, in Kubernetes' own form; the usual GPU taint is tolerated anyway.
+    What ends up in a container is text: Kubeflow Pipelines' driver reads a number there as empty.
     """
 
-    image: Any
-    accelerator_type: Any
-    llm_cpu: Any
-    llm_memory: Any
-    node_selector: Any
-    tolerations: Any
+    image: Annotated[str, "The container image that every step runs in."]
+    accelerator_type: Annotated[str, "The resource that GPU nodes offer."] = "nvidia.com/gpu"
+    accelerators: Annotated[
+        str,
+        "How many tune-llm and fuse take, as text; above 1, training runs on all of them. 0: the CPU alone, or the "
+        "accelerators are a TrainJob's (configuration `launch.train_job`).",
+    ] = "1"
+    scoring_accelerators: Annotated[
+        str, "How many an LLM step that does not train takes, as text: 1, or 0 for the CPU alone."
+    ] = "1"
+    llm_cpu: Annotated[str, "CPU cores that an LLM step asks for."] = "8"
+    llm_memory: Annotated[str, "Memory that an LLM step asks for and may use."] = "32Gi"
+    node_selector: Annotated[dict, "Labels of the nodes for the LLM steps."] = field(default_factory=dict)
+    tolerations: Annotated[list, "Taints that the LLM steps tolerate beside the usual one of GPU nodes."] = field(
+        default_factory=list
+    )
+
+
+def with_placement(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a DAG, whose first argument is a Placement of kfp's channels, the fields as parameters, with their texts.
+
+    Args:
+        left_out: fields that the pipeline has no use for.
+    """
+    described = get_type_hints(Placement, include_extras=True)
+    placed = [each for each in fields(Placement) if each.name not in left_out]
+
+    def parameter(each: Field[Any]) -> inspect.Parameter:
+        made = each.default if each.default_factory is MISSING else each.default_factory()
+        default = inspect.Parameter.empty if made is MISSING else made
+        kind = get_args(described[each.name])[0]
+        return inspect.Parameter(each.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind)
+
+    def decorate(dag: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(dag).parameters.values())[1:]
+        # those without a default come first, as Python wants it
+        parameters = sorted([*map(parameter, placed), *own], key=lambda p: p.default is not inspect.Parameter.empty)
+        signature = inspect.Signature(parameters)
+
+        @wraps(dag)
+        def pipeline(*channels: Any) -> None:
+            given = signature.bind(*channels).arguments
+            dag(Placement(**{each.name: given.pop(each.name) for each in placed}), **given)
+
+        pipeline.__signature__ = signature  # type: ignore[attr-defined]
+        texts = [f"    {each.name}: {get_args(described[each.name])[1]}" for each in placed]
+        pipeline.__doc__ = "\n".join([inspect.cleandoc(dag.__doc__ or ""), *texts])
+        return pipeline
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class StepResources:
+    """What each kind of step asks for.
+
+    Attributes:
+        placement: the pipeline's parameters, as kfp's channels.
+    """
+
+    placement: Placement
 
     def data(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """The step that reads the team's data, wherever it lies."""
@@ -72,14 +128,15 @@ class StepResources:
         Args:
             accelerators: a string: Kubeflow Pipelines' driver reads an integer parameter as empty there.
         """
+        asked = self.placement
         # kfp passes parameters used in resources into a task group (the exit handler's) only where it is told of them
-        task.register_pipeline_channels([self.accelerator_type, accelerators, self.llm_cpu, self.llm_memory])
+        task.register_pipeline_channels([asked.accelerator_type, accelerators, asked.llm_cpu, asked.llm_memory])
         # memory as asked and no more: an LLM step that grows beyond it would take others with it
-        task.set_cpu_request(self.llm_cpu).set_memory_request(self.llm_memory).set_memory_limit(self.llm_memory)
-        task.set_accelerator_type(self.accelerator_type).set_accelerator_limit(accelerators)
-        kubernetes.add_node_selector_json(task, self.node_selector)
+        task.set_cpu_request(asked.llm_cpu).set_memory_request(asked.llm_memory).set_memory_limit(asked.llm_memory)
+        task.set_accelerator_type(asked.accelerator_type).set_accelerator_limit(accelerators)
+        kubernetes.add_node_selector_json(task, asked.node_selector)
         kubernetes.add_toleration(task, key=_GPU_TAINT, operator="Exists", effect="NoSchedule")
-        kubernetes.add_toleration_json(task, self.tolerations)
+        kubernetes.add_toleration_json(task, asked.tolerations)
         # NCCL and the data loaders need more than the 64 MB that containers get; it counts as the pod's memory
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit="8Gi")
         kubernetes.mount_pvc(task, MODEL_CACHE_CLAIM, _CACHE)
@@ -90,7 +147,7 @@ class StepResources:
         return self._common(task, "llm")
 
     def _common(self, task: dsl.PipelineTask, group: str) -> dsl.PipelineTask:
-        task.set_container_image(self.image)
+        task.set_container_image(self.placement.image)
         # under names of their own: where Kubeflow's MLflow plug-in injects a server, that one is meant
         server = {name: f"SELLA_{name}" for name in SERVER_VARIABLES}
         kubernetes.use_secret_as_env(task, MLFLOW_SECRET, server, optional=True)

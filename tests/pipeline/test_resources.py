@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from pipeline.resources import (
     MLFLOW_SECRET,
     MODEL_CACHE_CLAIM,
     OBJECT_STORE_SECRET,
+    Placement,
 )
 from pipeline.steps import STEPS
 from sella_rec.tracking.runs import SERVER_VARIABLES
@@ -190,3 +192,18 @@ def test_the_manifests_make_what_the_steps_name():
     assert keys[HUGGING_FACE_SECRET] == {"HF_TOKEN"}
     for secret in (OBJECT_STORE_SECRET, CHECKPOINT_STORE_SECRET):
         assert keys[secret] >= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+
+
+@pytest.mark.parametrize(("file", "left_out"), [("pipeline.yaml", set()), ("recommend.yaml", {"accelerators"})])
+def test_each_placement_field_is_a_parameter_with_its_text_and_default(file, left_out):
+    spec = next(yaml.safe_load_all((Path(__file__).parents[2] / file).read_text()))
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    described = get_type_hints(Placement, include_extras=True)
+    placed = Placement("an-image")
+    assert left_out <= {each.name for each in fields(Placement)}
+    for each in fields(Placement):
+        if each.name in left_out:
+            assert each.name not in parameters
+            continue
+        assert parameters[each.name]["description"] == described[each.name].__metadata__[0]
+        assert parameters[each.name].get("defaultValue", "an-image") == getattr(placed, each.name)
