@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from components.check_drift.comparison import Comparison, DriftMeasure
 from components.check_drift.decision import NAMES, Champion, RetrainDecision
 from components.check_drift.measures import DISTRIBUTIONS, OTHER_WORDS, SHARES
+from components.html import render
 from sella_rec.config import RetrainConfig
 from sella_rec.data.training_reference import Reference, iso
 from sella_rec.files import atomic_output
 
-_TEMPLATE = "report.html.j2"
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
 _SHOWN_WORDS = 12
 
 
@@ -36,11 +35,9 @@ def write_report(
 ) -> None:
     """Write the page; without a champion or its reference it says so and no more."""
     measures = comparison.measures if comparison else {}
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {"share": _share, "iso": iso}
-    page = environment.get_template(_TEMPLATE).render(
+    page = render(
+        _TEMPLATE,
+        {"share": _share, "iso": iso},
         decision=decision,
         champion=champion,
         comparison=comparison,

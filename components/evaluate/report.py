@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from components import html
 from components.evaluate import plots
 from components.evaluate.examples import Example
 from components.evaluate.summary import ARMS, LATE_FUSION, METRICS, SLICES
@@ -24,7 +24,7 @@ from sella_rec.config import Config
 from sella_rec.data.dataset import SPLITS, Split
 from sella_rec.llm.scorer import probability
 
-_TEMPLATE = "report.html.j2"
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
 _SLICE_NAMES = {
     "all": "All rows",
     "warm": "Warm: user and item both seen in training",
@@ -107,15 +107,12 @@ def save_plots(drawings: Drawings, folder: Path) -> None:
 
 def render(content: Content, drawings: Drawings) -> str:
     """The page; whatever comes from data is escaped."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"metric": _metric, "signed": _signed, "percent": _percent, "count": _count}
-    environment.filters |= {"duration": plots.duration, "verdict": verdict}
+    filters = {"metric": _metric, "signed": _signed, "percent": _percent, "count": _count}
     with house_style():
         svg = {key: _inline_all(getattr(drawings, key), key) for key in ("charts", "curves", "maps")}
-    return environment.get_template(_TEMPLATE).render(
+    return html.render(
+        _TEMPLATE,
+        {**filters, "duration": plots.duration, "verdict": verdict},
         arms=ARMS,
         names=plots.NAMES,
         slices=_SLICE_NAMES,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 
 from sella_rec.config import Config
 from sella_rec.tracking import promotions as champion
+from sella_rec.tracking.server import NO_REGISTRY, has_server
 from sella_rec.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
@@ -22,8 +22,8 @@ def find_champion(config: Config, tracker: Tracker) -> str:
     Returns:
         Empty where there is none, and where `MLFLOW_TRACKING_URI` is not set.
     """
-    if "MLFLOW_TRACKING_URI" not in os.environ:
-        log.warning("MLFLOW_TRACKING_URI is not set: there is no registry, and so no champion")
+    if not has_server():
+        log.warning("%s, and so no champion", NO_REGISTRY)
         return ""
     from mlflow import MlflowClient
 

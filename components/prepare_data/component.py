@@ -21,7 +21,9 @@ def prepare_data(
     from sella_rec.runtime.step import running
 
     with running("prepare-data", config, code_version, {}, dataset.path) as step:
+        from components.prepare_data.publish import log_data
         from components.prepare_data.step import prepare_data
 
         prepare_data(step.config.until(window_until), step.output, step.tracker)
-        step.log_data(step.output)
+        if step.run is not None:
+            log_data(step.run, step.output)

@@ -34,15 +34,18 @@ def promote(
     inputs = {"bundle": bundle.path, "evaluation": evaluation.path, "champion_scores": champion_scores.path}
     with running("promote", config, code_version, inputs) as step:
         from components.promote.page import as_json, write_page
+        from components.promote.publish import log_decision, log_outcome
         from components.promote.step import promote
 
         paths = step.inputs
-        step.log_outcome(paths["evaluation"])
+        if step.run is not None:
+            log_outcome(step.run, paths["evaluation"])
         outcome = promote(
             step.config, paths["bundle"], paths["evaluation"], paths["champion_scores"], champion, step.tracker
         )
         write_page(outcome, decision.path)
-        step.log_decision(decision.path, outcome.tags)
+        if step.run is not None:
+            log_decision(step.run, decision.path, outcome.tags)
         step.result["model"] = {"name": outcome.model, "version": outcome.version}
         step.result["decision"] = as_json(outcome) | {"page": decision.path}
     return outcome.version

@@ -6,26 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from components.html import render
 from components.promote.step import Outcome
 
-_TEMPLATE = "decision.html.j2"
+_TEMPLATE = Path(__file__).with_name("decision.html.j2")
 
 
 def write_page(outcome: Outcome, path: str | Path) -> None:
     """One self-contained HTML page."""
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": _number, "signed": _signed}
+    page = render(_TEMPLATE, {"number": _number, "signed": _signed}, outcome=outcome)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(environment.get_template(_TEMPLATE).render(outcome=outcome), encoding="utf-8")
+    Path(path).write_text(page, encoding="utf-8")
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:

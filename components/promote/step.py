@@ -16,6 +16,7 @@ from sella_rec.runtime.checkpoints import content_digest
 from sella_rec.tracking.promotions import find_champion, replace_champion
 from sella_rec.tracking.registry import CHALLENGER, ModelVersion
 from sella_rec.tracking.runs import RUN_TAG
+from sella_rec.tracking.server import NO_REGISTRY, has_server
 from sella_rec.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -69,10 +70,9 @@ def promote(
         Without a version, and a warning in the log, where `MLFLOW_TRACKING_URI` is not set.
     """
     name = config.promote.model_name
-    if "MLFLOW_TRACKING_URI" not in os.environ:
-        reason = "MLFLOW_TRACKING_URI is not set: there is no registry"
-        log.warning("%s; the model is the folder %s", reason, bundle)
-        return Outcome(name, "", "", PromotionDecision(False, reason))
+    if not has_server():
+        log.warning("%s; the model is the folder %s", NO_REGISTRY, bundle)
+        return Outcome(name, "", "", PromotionDecision(False, NO_REGISTRY))
     from mlflow import MlflowClient
 
     client, base = MlflowClient(), ModelVersion.parse(champion)

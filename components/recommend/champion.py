@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from components.recommend.output import Output, OutputError
@@ -11,8 +10,9 @@ from components.recommend.plan import BatchJob, BatchPlan
 from sella_rec.config import Config
 from sella_rec.model.bundle import check_bundle
 from sella_rec.runtime.checkpoints import content_digest
-from sella_rec.tracking import promotions as champion
+from sella_rec.tracking.promotions import require_champion
 from sella_rec.tracking.registry import RegistryError, download_bundle
+from sella_rec.tracking.server import NO_REGISTRY, has_server
 from sella_rec.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
@@ -36,14 +36,11 @@ def load_champion(
         BundleError: it holds one that cannot be read.
         OutputError: the folder holds another batch.
     """
-    if "MLFLOW_TRACKING_URI" not in os.environ:
-        raise RegistryError("MLFLOW_TRACKING_URI is not set: there is no registry to take the champion from")
+    if not has_server():
+        raise RegistryError(f"{NO_REGISTRY} to take the champion from")
     from mlflow import MlflowClient
 
-    name = config.promote.model_name
-    version = champion.find_champion(MlflowClient(), name)
-    if version is None:
-        raise RegistryError(f"{name} has no champion: `sella promote VERSION` makes a version champion")
+    version = require_champion(MlflowClient(), config.promote.model_name)
     check_bundle(download_bundle(version, bundle))
     plan = make_plan(bundle, code_version, config, shards, version.label)
     tracker.params(vars(plan))

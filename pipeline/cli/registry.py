@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.common import clean_errors
+from sella_rec.names import REGISTERED_MODEL
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -14,12 +15,11 @@ if TYPE_CHECKING:
     from sella_rec.tracking.registry import ModelVersion
 
 Model = Annotated[str, typer.Option("--model", metavar="NAME", help="The registered model.")]
-_DEFAULT_MODEL = "sella-rec"
 
 
 def promote(
     number: Annotated[str, typer.Argument(metavar="VERSION", help="Its number in MLflow.")],
-    model: Model = _DEFAULT_MODEL,
+    model: Model = REGISTERED_MODEL,
 ) -> None:
     """Make a registered version the champion, whatever the promotion gate said of it; `sella rollback` undoes it.
 
@@ -36,7 +36,7 @@ def promote(
         _replace(client, wanted, "promoted by command")
 
 
-def rollback(model: Model = _DEFAULT_MODEL) -> None:
+def rollback(model: Model = REGISTERED_MODEL) -> None:
     """Bring back the previous champion; once more, and it is as it was.
 
     The registry is that of MLFLOW_TRACKING_URI; without it, mlflow.db in this folder.

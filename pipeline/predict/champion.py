@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.local.run_folder import CACHE
 from pipeline.local.tracking import connect
-from sella_rec.tracking.promotions import find_champion
-from sella_rec.tracking.registry import ModelVersion, RegistryError, download_bundle
+from sella_rec.tracking.promotions import require_champion
+from sella_rec.tracking.registry import ModelVersion, download_bundle
 
 
 def fetch_champion(model: str) -> tuple[Path, ModelVersion]:
@@ -20,9 +20,7 @@ def fetch_champion(model: str) -> tuple[Path, ModelVersion]:
         RegistryError: no registry is named and none is here, or it has no champion.
         TrackingError: it cannot be used.
     """
-    version = find_champion(connect(), model)
-    if version is None:
-        raise RegistryError(f"{model} has no champion: `sella promote VERSION` makes a version champion")
+    version = require_champion(connect(), model)
     # the id tells apart registries that count alike
     folder = CACHE / "champions" / f"{version.name}-{version.number}-{version.model_id}"
     return folder if folder.is_dir() else download_bundle(version, folder), version

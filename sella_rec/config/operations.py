@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sella_rec.config.base import ConfigSection
+from sella_rec.names import REGISTERED_MODEL
 
 
 class TrainJobConfig(ConfigSection):
@@ -40,7 +41,7 @@ class LaunchConfig(ConfigSection):
 
 
 class PromoteConfig(ConfigSection):
-    model_name: str = Field("sella-rec", pattern="^[^/:']+$", description="In MLflow's registry")
+    model_name: str = Field(REGISTERED_MODEL, pattern="^[^/:']+$", description="In MLflow's registry")
     tolerance: float = Field(
         0.0,
         ge=0,

@@ -79,21 +79,6 @@ class Step:
             self._checkpoints = checkpoint_folder(Path(root), key, self.inputs)
         return self._checkpoints
 
-    def log_data(self, folder: Path) -> None:
-        """Log a prepared data set as input of the pipeline's run."""
-        if self.run is not None:
-            mlflow_runs.log_data(self.run, folder)
-
-    def log_outcome(self, evaluation: Path) -> None:
-        """Log the comparison of the arms to the pipeline's run."""
-        if self.run is not None:
-            mlflow_runs.log_outcome(self.run, evaluation)
-
-    def log_decision(self, page: str | Path, tags: Mapping[str, str]) -> None:
-        """Log what became of the model to the step's and the pipeline's run."""
-        if self.run is not None:
-            mlflow_runs.log_decision(self.run, Path(page), tags)
-
 
 @contextmanager
 def running(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sella_rec.names import REGISTERED_MODEL
 from sella_rec.tracking.registry import CHAMPION, RegistryError
 
 _DATABASE = "mlflow.db"
@@ -22,7 +23,7 @@ def parse(arguments: Sequence[str], prog: str) -> argparse.Namespace:
     """The command line; exits on `--help` and on errors."""
     parser = argparse.ArgumentParser(prog=prog, description=_DESCRIPTION)
     add = parser.add_argument
-    add("--name", default="sella-rec", help="registered model (%(default)s)")
+    add("--name", default=REGISTERED_MODEL, help="registered model (%(default)s)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--alias", default=CHAMPION, help="whose version is served, now and when it moves (%(default)s)")
     which.add_argument("--model-uri", metavar="URI", help="serve this model and no other: a folder or MLflow's URI")

@@ -110,6 +110,9 @@ class BoundedModel:
             # of the signature; MLflow quotes the whole request first
             raise Answer(error.message.rpartition(" Error: ")[2], BAD_REQUEST) from error
         except Exception as error:
+            # a version that brings the library under its former name has an error class of its own
+            if type(error).__name__ == RequestError.__name__:
+                raise Answer(str(error), BAD_REQUEST) from error
             log.exception("the model failed on a request")
             raise Answer("the model failed on this request; the server's log says why", INTERNAL_ERROR) from error
 

@@ -17,7 +17,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sella_rec.tracking.registry import CHAMPION, PREVIOUS, ModelVersion, find, get_version
+from sella_rec.tracking.registry import CHAMPION, PREVIOUS, ModelVersion, RegistryError, find, get_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,6 +48,18 @@ def find_champion(client: MlflowClient, name: str) -> ModelVersion | None:
     """The champion, once log and alias have been brought in line."""
     number = _settle(client, name)
     return get_version(client, name, number) if number else None
+
+
+def require_champion(client: MlflowClient, name: str) -> ModelVersion:
+    """The champion.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    found = find_champion(client, name)
+    if found is None:
+        raise RegistryError(f"{name} has no champion: `sella promote VERSION` makes a version champion")
+    return found
 
 
 def replace_champion(client: MlflowClient, name: str, base: str, to: str, reason: str) -> bool:

@@ -7,7 +7,6 @@ it. `SELLA_MLFLOW_TRACKING_URI` (and `_USERNAME`, `_PASSWORD`) names the server 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from sella_rec.config import Config
 from sella_rec.errors import UserError
+from sella_rec.names import EXPERIMENT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-EXPERIMENT = "sella-rec"
 RUN_TAG, STEP_TAG, CODE_TAG = "sella.run", "sella.step", "sella.code_version"
 PARENT_TAG = "mlflow.parentRunId"
 _PARENT_STEP = "pipeline"
@@ -247,62 +246,3 @@ def link_reused(run: StepRun, steps: Mapping[str, Mapping[str, Any]]) -> None:
         if inputs is not None:
             taken = [DatasetInput(i.dataset, i.tags) for i in inputs.dataset_inputs]
             run.client.log_inputs(run.parent_id, taken)
-
-
-def log_data(run: StepRun, folder: Path) -> None:
-    """Log the splits of a prepared data set as inputs, and its report, to the step's run and its parent."""
-    import polars as pl
-    from mlflow.data.polars_dataset import from_polars
-    from mlflow.entities import DatasetInput, InputTag
-
-    inputs = []
-    for split in ("train", "valid", "test"):
-        path = folder / f"{split}.parquet"
-        frame = pl.read_parquet(path)
-        # MLflow's schema knows no lists
-        flat = frame.with_columns(pl.col("history").list.len())
-        dataset = from_polars(flat, source=str(path), targets="label", name=split)
-        inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", split)]))
-    for run_id in run.run_ids():
-        run.client.log_inputs(run_id, inputs)
-        run.client.log_artifact(run_id, str(folder / "report.json"), "data")
-
-
-def log_outcome(run: StepRun, evaluation: Path) -> None:
-    """Log every metric of every arm and slice, the table of arms and the report to the pipeline's run."""
-    if run.parent_id is None:
-        return
-    from mlflow.entities import Metric
-
-    arms = json.loads((evaluation / "summary.json").read_text())["arms"]
-    rows = [{"arm": arm, "slice": part, **values} for arm, parts in arms.items() for part, values in parts.items()]
-    metrics = [
-        Metric(f"{row['arm']}/{row['slice']}/{name}", float(value), 0, 0)
-        for row in rows
-        for name, value in row.items()
-        if isinstance(value, int | float)
-    ]
-    run.client.log_batch(run.parent_id, metrics=metrics)
-    columns = {name: [row.get(name) for row in rows] for name in rows[0]}
-    columns["uauc_ci"] = [f"{ci[0]:.4f} to {ci[1]:.4f}" if ci else "" for ci in columns["uauc_ci"]]
-    if not any(file.path == "arms.json" for file in run.client.list_artifacts(run.parent_id)):
-        run.client.log_table(run.parent_id, columns, "arms.json")
-    run.client.log_artifact(run.parent_id, str(evaluation / "report.html"))
-    run.client.set_tag(run.parent_id, NOTE_TAG, _note(arms))
-
-
-def log_decision(run: StepRun, page: Path, tags: Mapping[str, str]) -> None:
-    """Log the promotion's page and tags to the step's run and its parent."""
-    for run_id in run.run_ids():
-        run.client.log_text(run_id, page.read_text(encoding="utf-8"), "promotion.html")
-        for key, value in tags.items():
-            run.client.set_tag(run_id, key, value)
-
-
-def _note(arms: Mapping[str, Any]) -> str:
-    """The table of arms on all test rows in Markdown, for the parent's page."""
-    lines = ["| arm | AUC | UAUC | NDCG | MAP |", "|---|---|---|---|---|"]
-    for arm, slices in arms.items():
-        values = (slices["all"][name] for name in ("auc", "uauc", "ndcg", "map"))
-        lines.append(f"| {arm} | {' | '.join('-' if v is None else f'{v:.4f}' for v in values)} |")
-    return "\n".join(lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,23 +129,6 @@ def test_an_injected_server_goes_before_the_clusters(client, monkeypatch, reques
     assert open_step_run("fuse", Config(), "abc") is not None
     close_step_run("FINISHED")
     assert len(all_runs(client, request.node.name)) == 2
-
-
-def test_the_outcome_of_the_comparison_is_the_parents(client, tmp_path):
-    values = {"auc": 0.7, "uauc": 0.6, "ndcg": None, "map": 0.5, "rows": 9, "users": 3, "uauc_ci": [0.5, 0.7]}
-    arms = {arm: {"all": values, "cold": values | {"uauc": None, "uauc_ci": None}} for arm in ("mf", "sella")}
-    (tmp_path / "summary.json").write_text(json.dumps({"arms": arms}))
-    (tmp_path / "report.html").write_text("<p>")
-    run = open_step_run("promote", Config(), "abc")
-    for _attempt in range(2):
-        mlflow_runs.log_outcome(run, tmp_path)
-    close_step_run("FINISHED")
-    metrics = client.get_run(run.parent_id).data.metrics
-    assert metrics["sella/all/auc"] == 0.7
-    assert "sella/all/ndcg" not in metrics
-    assert metrics["mf/cold/rows"] == 9
-    assert "| sella | 0.7000 | 0.6000 | - | 0.5000 |" in client.get_run(run.parent_id).data.tags["mlflow.note.content"]
-    assert {file.path for file in client.list_artifacts(run.parent_id)} >= {"arms.json", "report.html", "config.yaml"}
 
 
 def test_without_a_server_nothing_is_tracked(monkeypatch):
