@@ -1,8 +1,11 @@
-"""The pipeline: eleven steps, and an exit handler that closes the MLflow run. After check-drift only if it says so.
+"""The pipeline: twelve steps, and an exit handler that closes the MLflow run. After check-drift only if it says so.
 
-prepare-data ──┬─> check-drift ─┬─> train-collab ───────────────┐
-find-champion ─┘                ├─> tune-llm ──> distill-items ─┴─> align-collab ──> fuse ──> evaluate ─┬─> promote
-                                └─> score-champion ─────────────────────────────────────────────────────┘
+configure ─┬─> prepare-data ──┬─> check-drift ─┬─> train-collab ─────────────┐
+           └─> find-champion ─┘                ├─> tune-llm ─> distill-items ┴─> align-collab ─> fuse ─> evaluate ─┐
+                                               └─> score-champion ─────────────────────────────────────> promote <─┘
+
+configure gives each step the settings that it reads, and no step gets more: what is among a step's inputs is in the key
+of its cached result, and Argo keeps some ten copies of it.
 """
 
 from collections.abc import Mapping
@@ -11,6 +14,7 @@ from kfp import dsl
 
 from components.align_collab.component import align_collab
 from components.check_drift.component import check_drift
+from components.configure.component import configure
 from components.distill_items.component import distill_items
 from components.evaluate.component import evaluate
 from components.find_champion.component import find_champion
@@ -27,6 +31,7 @@ from pipeline.resources import (
     Placement,
     StepResources,
     pipeline_config,
+    with_data_access,
     with_object_store,
     with_placement,
     with_retries,
@@ -55,17 +60,13 @@ def build_pipeline(
     def sella_rec(
         placement: Placement,
         config: str = "{}",
-        code_version: str = "",
-        data_version: str = "",
         window_until: str = "",
     ):
         """Train SeLLa-Rec, an LLM recommender that knows the crowd, compare it, and promote it if it is better.
 
         Args:
             config: The configuration as one JSON string; what it leaves out has its default.
-            code_version: Hash of the steps' source. Results are cached under it, so that changed code runs again.
-            data_version: Names the state of the input. Results are cached under it, so that changed data is read again.
-            window_until: ISO 8601 time; newer interactions are not read. A schedule passes its own time. Empty: all.
+            window_until: ISO 8601 time; newer interactions are not read. Empty: as the configuration says.
         """
         cluster = StepResources(placement)
 
@@ -83,24 +84,29 @@ def build_pipeline(
             # MLflow is not among its inputs, so an earlier result says nothing
             return cluster.light(task).set_caching_options(False)
 
-        common = {"config": config, "code_version": code_version}
         with dsl.ExitHandler(uncached(finish()), name="steps"):
-            champion = uncached(find_champion(**common)).output
-            prepared = prepare_data(**common, data_version=data_version, window_until=window_until)
-            data = cluster.data(prepared).output
-            drift = check_drift(**common, dataset=data, champion=champion, scheduled=window_until)
+            configured = with_data_access(configure(config=config, window_until=window_until))
+            settings = uncached(configured).outputs
+            champion = uncached(find_champion(settings=settings["find_champion"])).output
+            data = cluster.data(prepare_data(settings=settings["prepare_data"])).output
+            drift = check_drift(settings=settings["check_drift"], dataset=data, champion=champion)
             # else the run ends here, and well: there is nothing to do
             with dsl.If(uncached(drift).outputs["Output"] == "yes", name="retrain"):
-                collab = collaborative(train_collab(**common, dataset=data)).output
-                adapter = training(tune_llm(**common, dataset=data)).output
-                semantics = scoring(distill_items(**common, dataset=data, adapter=adapter)).output
-                made = {"dataset": data, "collab": collab}
-                aligned = collaborative(align_collab(**common, **made, semantics=semantics)).output
-                made |= {"adapter": adapter, "aligned": aligned}
-                bundle = training(fuse(**common, **made, semantics=semantics)).output
-                evaluated = scoring(evaluate(**common, **made, bundle=bundle))
-                scored = scoring(score_champion(**common, champion=champion, dataset=data)).output
-                judged = {"evaluation": evaluated.outputs["evaluation"], "champion_scores": scored}
-                uncached(promote(**common, bundle=bundle, champion=champion, **judged))
+                collab = collaborative(train_collab(settings=settings["train_collab"], dataset=data)).output
+                adapter = training(tune_llm(settings=settings["tune_llm"], dataset=data)).output
+                distilled = distill_items(settings=settings["distill_items"], dataset=data, adapter=adapter)
+                semantics = scoring(distilled).output
+                artifacts = {"dataset": data, "collab": collab}
+                aligned = collaborative(
+                    align_collab(settings=settings["align_collab"], **artifacts, semantics=semantics)
+                ).output
+                artifacts |= {"adapter": adapter, "aligned": aligned}
+                bundle = training(fuse(settings=settings["fuse"], **artifacts, semantics=semantics)).output
+                evaluated = scoring(evaluate(settings=settings["evaluate"], **artifacts, bundle=bundle))
+                scored = scoring(
+                    score_champion(settings=settings["score_champion"], champion=champion, dataset=data)
+                ).output
+                gate_inputs = {"evaluation": evaluated.outputs["evaluation"], "champion_scores": scored}
+                uncached(promote(settings=settings["promote"], bundle=bundle, champion=champion, **gate_inputs))
 
     return sella_rec

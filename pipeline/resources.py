@@ -108,9 +108,7 @@ class StepResources:
 
     def data(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """The step that reads the team's data, wherever it lies."""
-        with_object_store(task)
-        _with_hugging_face_token(task)
-        return self.light(task)
+        return self.light(with_data_access(task))
 
     def light(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """A step that reads, writes and counts."""
@@ -167,6 +165,13 @@ def with_retries(task: dsl.PipelineTask, retries: int, backoff: str) -> dsl.Pipe
 def with_object_store(task: dsl.PipelineTask, secret: str = OBJECT_STORE_SECRET) -> dsl.PipelineTask:
     """Give a step a store's credentials, by default those of the team's data and recommendations; no other has them."""
     kubernetes.use_secret_as_env(task, secret, {key: key for key in _OBJECT_STORE_KEYS}, optional=True)
+    return task
+
+
+def with_data_access(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Give a step what it needs to get at the team's data, on an object store or a hub."""
+    with_object_store(task)
+    _with_hugging_face_token(task)
     return task
 
 

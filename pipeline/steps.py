@@ -5,8 +5,9 @@ PIPELINES = {"train": "sella-rec", "recommend": "sella-rec-recommend"}
 
 # What each step of the first builds on; a test holds it against the compiled DAG, which takes seconds to import.
 BUILDS_ON: dict[str, tuple[str, ...]] = {
-    "find-champion": (),
-    "prepare-data": (),
+    "configure": (),
+    "find-champion": ("configure",),
+    "prepare-data": ("configure",),
     "check-drift": ("find-champion", "prepare-data"),
     "train-collab": ("check-drift",),
     "tune-llm": ("check-drift",),

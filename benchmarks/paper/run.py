@@ -37,11 +37,11 @@ from benchmarks.paper.rows import LAST_STEP, Row, make_row, scored_folder, stage
 from benchmarks.paper.scores import rows_to_score
 from benchmarks.paper.stages import STEPS, Stages, digest, needed
 from benchmarks.paper.table import RESAMPLES, draw, write_table
-from components.prepare_data.errors import DataError
 from pipeline.packaged import PACKAGED
 from pipeline.versions import data_version
 from sella_rec.config import Config, ConfigError, load_config
 from sella_rec.data.dataset import PreparedData
+from sella_rec.data.errors import DataError
 from sella_rec.files import atomic_output
 
 RESULTS = REPOSITORY / "benchmarks" / "results"

@@ -7,8 +7,7 @@ from components.kfp import component
 
 @component
 def align_collab(
-    config: str,
-    code_version: str,
+    settings: str,
     dataset: dsl.Input[dsl.Dataset],
     collab: dsl.Input[dsl.Model],
     semantics: dsl.Input[dsl.Dataset],
@@ -17,8 +16,7 @@ def align_collab(
     """Stage 2: train the collaborative model and a projection so that item vectors meet the items' semantics.
 
     Args:
-        config: The configuration of the run as JSON.
-        code_version: Hash of the steps' source, so that changed code runs again.
+        settings: What configure has for this step, JSON.
         dataset: The prepared data set.
         collab: The collaborative models to start from.
         semantics: The items' semantics.
@@ -27,7 +25,7 @@ def align_collab(
     from sella_rec.runtime.step import running
 
     inputs = {"dataset": dataset.path, "collab": collab.path, "semantics": semantics.path}
-    with running("align-collab", config, code_version, inputs, aligned.path) as step:
+    with running("align-collab", settings, inputs, aligned.path) as step:
         from components.align_collab.step import align_collab
 
         paths = step.inputs

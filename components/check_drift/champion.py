@@ -34,11 +34,3 @@ def fetch_champion(version: ModelVersion | None, folder: Path) -> Champion | Non
         return champion
     paths = [mlflow.artifacts.download_artifacts(f"{bundle}/{name}", dst_path=str(folder)) for name in _FILES]
     return replace(champion, reference=Path(paths[0]).parent)
-
-
-def moment(text: str) -> datetime:
-    """An ISO 8601 time, UTC where it names no zone; now where `text` is empty."""
-    if not text:
-        return datetime.now(UTC)
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -7,11 +7,9 @@ from components.kfp import component
 
 @component
 def check_drift(
-    config: str,
-    code_version: str,
+    settings: str,
     dataset: dsl.Input[dsl.Dataset],
     champion: str,
-    scheduled: str,
     drift: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
@@ -19,11 +17,9 @@ def check_drift(
     """Compare the interactions since the champion with those it was trained on, and say whether to train.
 
     Args:
-        config: The configuration of the run as JSON.
-        code_version: Hash of the steps' source, so that changed code runs again.
+        settings: What configure has for this step, JSON.
         dataset: The prepared data set.
         champion: The champion's registered version; empty where there is none.
-        scheduled: ISO 8601 time that the run was scheduled for. Empty: now.
         drift: The decision and its figures.
         metrics: How far each measure has moved.
         report: The comparison as one self-contained page.
@@ -35,17 +31,19 @@ def check_drift(
 
     from sella_rec.runtime.step import running
 
-    with running("check-drift", config, code_version, {"dataset": dataset.path}, drift.path) as step:
+    with running("check-drift", settings, {"dataset": dataset.path}, drift.path) as step:
+        import json
+        from datetime import datetime
         from pathlib import Path
 
-        from components.check_drift.champion import fetch_champion, moment
+        from components.check_drift.champion import fetch_champion
         from components.check_drift.publish import log_drift, publish
         from components.check_drift.step import check_drift
         from sella_rec.tracking.registry import ModelVersion
 
         with TemporaryDirectory() as folder:
             known = fetch_champion(ModelVersion.parse(champion), Path(folder))
-            now = moment(scheduled)
+            now = datetime.fromisoformat(json.loads(settings)["time"])
             decision = check_drift(step.config, step.inputs["dataset"], known, now, step.output, step.tracker)
         publish(step.output, metrics, report.path)
         if step.run is not None:

@@ -7,8 +7,7 @@ from components.kfp import component
 
 @component
 def distill_items(
-    config: str,
-    code_version: str,
+    settings: str,
     dataset: dsl.Input[dsl.Dataset],
     adapter: dsl.Input[dsl.Model],
     semantics: dsl.Output[dsl.Dataset],
@@ -16,8 +15,7 @@ def distill_items(
     """Stage 1b: take every item's meaning from the tuned LLM as one vector.
 
     Args:
-        config: The configuration of the run as JSON.
-        code_version: Hash of the steps' source, so that changed code runs again.
+        settings: What configure has for this step, JSON.
         dataset: The prepared data set.
         adapter: The tuned LLM's adapter.
         semantics: Item semantics, float32 [items + 1, hidden size] (safetensors); row 0 is padding.
@@ -25,7 +23,7 @@ def distill_items(
     from sella_rec.runtime.step import running
 
     inputs = {"dataset": dataset.path, "adapter": adapter.path}
-    with running("distill-items", config, code_version, inputs, semantics.path) as step:
+    with running("distill-items", settings, inputs, semantics.path) as step:
         from components.distill_items.step import distill_items
 
         distill_items(step.config, step.inputs["dataset"], step.inputs["adapter"], step.output, step.tracker)

@@ -7,8 +7,7 @@ from components.kfp import component
 
 @component
 def evaluate(
-    config: str,
-    code_version: str,
+    settings: str,
     dataset: dsl.Input[dsl.Dataset],
     collab: dsl.Input[dsl.Model],
     adapter: dsl.Input[dsl.Model],
@@ -22,8 +21,7 @@ def evaluate(
     """Compare SeLLa-Rec with matrix factorization, LightGCN and the text-only LLM on the test split.
 
     Args:
-        config: The configuration of the run as JSON.
-        code_version: Hash of the steps' source, so that changed code runs again.
+        settings: What configure has for this step, JSON.
         dataset: The prepared data set.
         collab: The collaborative models, two arms of the comparison.
         adapter: The text-only LLM: its loss curve, and its scores on validation rows for late fusion.
@@ -38,7 +36,7 @@ def evaluate(
 
     inputs = {"dataset": dataset.path, "collab": collab.path, "adapter": adapter.path}
     inputs |= {"aligned": aligned.path, "bundle": bundle.path}
-    with running("evaluate", config, code_version, inputs, evaluation.path) as step:
+    with running("evaluate", settings, inputs, evaluation.path) as step:
         from components.evaluate.publish import find_curves, publish
         from components.evaluate.step import evaluate
 
@@ -54,5 +52,6 @@ def evaluate(
             step.tracker,
             alignment=paths["aligned"] / "alignment.parquet",
             seconds={name: times["seconds"] for name, times in step.before.items()},
+            run_config=step.run_config(),
         )
         publish(step.output, metrics, roc, report.path)

@@ -39,6 +39,7 @@ def evaluate(
     tracker: Tracker,
     alignment: Path | None = None,
     seconds: Mapping[str, float] | None = None,
+    run_config: Config | None = None,
 ) -> None:
     """Score the test rows with every arm, summarize, and write the report.
 
@@ -54,6 +55,7 @@ def evaluate(
         tracker: receives every metric of every arm and slice, report, plots, progress.
         alignment: align-collab's alignment.parquet, for the report.
         seconds: time by step so far, for the report.
+        run_config: the whole configuration of the run, for the report; none: `config` is that.
 
     Raises:
         ValueError: a model's scores are NaN, or the valid rows drawn for late fusion hold one class.
@@ -79,7 +81,7 @@ def evaluate(
 
     read = {step: json.loads(path.read_text()) for step, path in curves.items()}
     points = None if alignment is None else pl.read_parquet(alignment)
-    content = Content(config, data.report, test, logits, summary, read, points, seconds or {}, examples)
+    content = Content(run_config or config, data.report, test, logits, summary, read, points, seconds or {}, examples)
     with atomic_output(output) as folder:
         folder.mkdir()
         predictions(data, test, logits).write_parquet(folder / "predictions.parquet")

@@ -7,8 +7,7 @@ from components.kfp import component
 
 @component
 def fuse(
-    config: str,
-    code_version: str,
+    settings: str,
     dataset: dsl.Input[dsl.Dataset],
     collab: dsl.Input[dsl.Model],
     adapter: dsl.Input[dsl.Model],
@@ -19,8 +18,7 @@ def fuse(
     """Stage 3: teach the tuned LLM to read collaborative vectors and item semantics as special tokens.
 
     Args:
-        config: The configuration of the run as JSON.
-        code_version: Hash of the steps' source, so that changed code runs again.
+        settings: What configure has for this step, JSON.
         dataset: The prepared data set.
         collab: The collaborative models, used where alignment is switched off.
         adapter: The tuned LLM's adapter.
@@ -37,7 +35,7 @@ def fuse(
         "semantics": semantics.path,
         "aligned": aligned.path,
     }
-    with running("fuse", config, code_version, inputs, bundle.path) as step:
+    with running("fuse", settings, inputs, bundle.path) as step:
         from components.fuse.step import run
         from sella_rec.runtime.launch import launch
 

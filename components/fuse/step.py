@@ -45,10 +45,17 @@ class FuseInputs:
 
 def run(step: Step) -> None:
     """fuse in this process, which may be one of several."""
-    fuse(step.config, FuseInputs(**step.inputs), step.output, step.checkpoints, step.tracker)
+    fuse(step.config, FuseInputs(**step.inputs), step.output, step.checkpoints, step.tracker, step.run_config())
 
 
-def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tracker: Tracker) -> None:
+def fuse(
+    config: Config,
+    inputs: FuseInputs,
+    output: Path,
+    checkpoints: Path,
+    tracker: Tracker,
+    run_config: Config | None = None,
+) -> None:
     """Train projections and embedding tables behind the frozen LLM and write the self-contained bundle.
 
     Args:
@@ -60,6 +67,7 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
         checkpoints: folder that outlives a killed attempt; training goes on from it, or from its copy in
             `launch.checkpoint_uri`.
         tracker: receives loss, valid metrics, progress.
+        run_config: the whole configuration of the run, for the bundle; none: `config` is that.
 
     Raises:
         ValueError: the residual cannot be fitted, as the valid rows drawn hold one class.
@@ -98,7 +106,7 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
         tracker.metrics({f"valid_{stage}_{name}": values[name] for name in ("auc", "uauc")})
 
     with atomic_output(output) as folder:
-        save_bundle(folder, config, data, inputs.adapter / "adapter", soft_tokens)
+        save_bundle(folder, run_config or config, data, inputs.adapter / "adapter", soft_tokens)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
         (folder / "curves.json").write_text(json.dumps(curves))
 

@@ -6,8 +6,8 @@ import html
 
 import polars as pl
 
-from components.prepare_data.errors import DataError
 from components.prepare_data.read import Table
+from sella_rec.data.errors import DataError
 
 # 1e11 seconds is the year 5138 and 1e11 milliseconds is March 1973
 MILLISECONDS = 1e11

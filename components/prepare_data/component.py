@@ -6,24 +6,19 @@ from components.kfp import component
 
 
 @component
-def prepare_data(
-    config: str, code_version: str, data_version: str, window_until: str, dataset: dsl.Output[dsl.Dataset]
-):
+def prepare_data(settings: str, dataset: dsl.Output[dsl.Dataset]):
     """Read, validate and split interactions and items.
 
     Args:
-        config: The configuration of the run as JSON.
-        code_version: Hash of the steps' source, so that changed code runs again.
-        data_version: Says which state of the input this is: another one makes everything run again.
-        window_until: ISO 8601 time; newer interactions are not read. Empty: as the configuration says.
+        settings: What configure has for this step, JSON.
         dataset: Parquet splits train, valid and test with histories; users, items and the data report.
     """
     from sella_rec.runtime.step import running
 
-    with running("prepare-data", config, code_version, {}, dataset.path) as step:
+    with running("prepare-data", settings, {}, dataset.path) as step:
         from components.prepare_data.publish import log_data
         from components.prepare_data.step import prepare_data
 
-        prepare_data(step.config.until(window_until), step.output, step.tracker)
+        prepare_data(step.config, step.output, step.tracker)
         if step.run is not None:
             log_data(step.run, step.output)

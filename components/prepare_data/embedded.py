@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from components.prepare_data.errors import DataError
 from components.prepare_data.read import Table, make_table
+from sella_rec.data.errors import DataError
 
 PREFIX = "embedded:"
 _NAMES = {"user_id": "userId", "item_id": "movieId", "timestamp": "timestamp", "rating": "rating", "title": "title"}

@@ -15,8 +15,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 
-from components.prepare_data.errors import DataError
-from components.prepare_data.files import File, read_files
+from sella_rec.data.errors import DataError
+from sella_rec.data.input_files import File, read_files
 
 # GroupLens' own names, from the README in the archive: the files have no header
 _GROUPLENS = {

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from components.prepare_data.errors import DataError
 from sella_rec.config import HALF, DataConfig
 from sella_rec.data.dataset import SPLITS
+from sella_rec.data.errors import DataError
 
 MIN_ROWS = 3
 _CHUNK_ROWS = 1 << 20

@@ -7,8 +7,7 @@ from components.kfp import component
 
 @component
 def promote(
-    config: str,
-    code_version: str,
+    settings: str,
     bundle: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     champion: str,
@@ -18,8 +17,7 @@ def promote(
     """Register the model as the challenger, and make it champion if it is better than the one in use.
 
     Args:
-        config: The configuration of the run as JSON.
-        code_version: Hash of the steps' source, so that changed code runs again.
+        settings: What configure has for this step, JSON.
         bundle: The complete model.
         evaluation: Its test results, kept with the registered version.
         champion: What find-champion found; empty where there is none.
@@ -32,7 +30,7 @@ def promote(
     from sella_rec.runtime.step import running
 
     inputs = {"bundle": bundle.path, "evaluation": evaluation.path, "champion_scores": champion_scores.path}
-    with running("promote", config, code_version, inputs) as step:
+    with running("promote", settings, inputs) as step:
         from components.promote.page import as_json, write_page
         from components.promote.publish import log_decision, log_outcome
         from components.promote.step import promote
@@ -41,7 +39,13 @@ def promote(
         if step.run is not None:
             log_outcome(step.run, paths["evaluation"])
         outcome = promote(
-            step.config, paths["bundle"], paths["evaluation"], paths["champion_scores"], champion, step.tracker
+            step.config,
+            paths["bundle"],
+            paths["evaluation"],
+            paths["champion_scores"],
+            champion,
+            step.tracker,
+            step.run_config(),
         )
         write_page(outcome, decision.path)
         if step.run is not None:

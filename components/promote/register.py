@@ -27,10 +27,13 @@ _LIBRARIES = ("torch", "transformers", "peft", "safetensors", "numpy", "polars",
 _MAX_DESCRIPTION = 5000
 
 
-def register(client: Any, name: str, bundle: Path, evaluation: Path) -> str:
-    """Log the bundle to the active MLflow run and register it under `name`; SeLLa-Rec's test metrics become tags.
+def register(client: Any, config: Config, bundle: Path, evaluation: Path) -> str:
+    """Log the bundle to the active MLflow run and register it; SeLLa-Rec's test metrics become tags.
 
     The model card is the version's description, and lies with the model and the run as `model_card.md`.
+
+    Args:
+        config: that the model was trained with; `promote.model_name` is what it is registered under.
 
     Returns:
         The version.
@@ -38,7 +41,7 @@ def register(client: Any, name: str, bundle: Path, evaluation: Path) -> str:
     import mlflow
 
     summary = json.loads((evaluation / "summary.json").read_text())
-    config = Config.from_json((bundle / "config.json").read_text())
+    name = config.promote.model_name
     card = model_card(config, json.loads((bundle / DATA_REPORT).read_text()), summary)
     with TemporaryDirectory() as folder:
         file = Path(folder) / CARD

@@ -51,7 +51,13 @@ class Outcome:
 
 
 def promote(
-    config: Config, bundle: Path, evaluation: Path, champion_scores: Path, champion: str, tracker: Tracker
+    config: Config,
+    bundle: Path,
+    evaluation: Path,
+    champion_scores: Path,
+    champion: str,
+    tracker: Tracker,
+    run_config: Config | None = None,
 ) -> Outcome:
     """Register the bundle with the alias `challenger`, judge it, and give it the alias `champion` if it passes.
 
@@ -65,6 +71,7 @@ def promote(
         champion_scores: score-champion's folder.
         champion: find-champion's word, which the scores belong to.
         tracker: receives version and decision.
+        run_config: the whole configuration of the run, for the model card; none: `config` is that.
 
     Returns:
         Without a version, and a warning in the log, where `MLFLOW_TRACKING_URI` is not set.
@@ -76,7 +83,7 @@ def promote(
     from mlflow import MlflowClient
 
     client, base = MlflowClient(), ModelVersion.parse(champion)
-    version = _challenger(client, name, bundle, evaluation)
+    version = _challenger(client, run_config or config, bundle, evaluation)
     if base and _digest(client, base.name, base.number) == _digest(client, name, version):
         decision = PromotionDecision(False, f"it is the same model as the champion, {base.label}: nothing to promote")
     else:
@@ -92,11 +99,12 @@ def promote(
     return outcome
 
 
-def _challenger(client: MlflowClient, name: str, bundle: Path, evaluation: Path) -> str:
+def _challenger(client: MlflowClient, config: Config, bundle: Path, evaluation: Path) -> str:
     """The version of this pipeline run, registered if that has not been done yet."""
+    name = config.promote.model_name
     versions = client.search_model_versions(f"name = '{name}'")
     mine = [str(v.version) for v in versions if v.tags.get(RUN_TAG) == os.environ.get("KFP_RUN_ID")]
-    version = mine[0] if mine else register(client, name, bundle, evaluation)
+    version = mine[0] if mine else register(client, config, bundle, evaluation)
     client.set_model_version_tag(name, version, BUNDLE_TAG, content_digest(bundle))
     client.set_registered_model_alias(name, CHALLENGER, version)
     return version

@@ -29,16 +29,20 @@ def load_champion(
     Returns:
         The shards' numbers, as text: numbers in a list would arrive as floats.
     """
-    from sella_rec.runtime.step import running
+    from sella_rec.runtime.step import running, whole_settings
 
-    with running("load-champion", config, code_version, output=bundle.path) as step:
+    with running("load-champion", whole_settings(config, code_version), output=bundle.path) as step:
         from pathlib import Path
 
         from components.recommend.champion import batch_folder, load_champion
+        from sella_rec.config import Config
+        from sella_rec.tracking.runs import describe_parent
 
         folder = batch_folder(output, batch)
         found = load_champion(step.config, code_version, folder, shards, step.output, step.tracker)
         found.save(Path(planned.path))
+        if step.run is not None and step.run.parent_id is not None:
+            describe_parent(step.run.client, step.run.parent_id, Config.from_json(config), code_version)
     return [str(shard) for shard in range(shards)]
 
 
@@ -61,7 +65,7 @@ def recommend(bundle: dsl.Input[dsl.Model], planned: dsl.Input[dsl.Artifact], sh
 
     batch = BatchJob.load(Path(planned.path))
     name, inputs = f"recommend-{int(shard):03}", {"bundle": bundle.path}
-    with running(name, batch.config.to_json(), batch.plan.code_version, inputs) as step:
+    with running(name, batch.settings, inputs, reads="recommend") as step:
         from components.recommend.step import recommend
 
         users = recommend(step.config, step.inputs["bundle"], batch.folder, batch.plan, int(shard), step.tracker)
@@ -86,7 +90,7 @@ def summarize(
     from sella_rec.runtime.step import running
 
     batch = BatchJob.load(Path(planned.path))
-    with running("summarize", batch.config.to_json(), batch.plan.code_version, {"bundle": bundle.path}) as step:
+    with running("summarize", batch.settings, {"bundle": bundle.path}) as step:
         from components.recommend.publish import publish
         from components.recommend.summarize import summarize
 

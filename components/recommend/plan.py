@@ -52,6 +52,11 @@ class BatchJob:
     plan: BatchPlan
     folder: str
 
+    @property
+    def settings(self) -> str:
+        """For the steps that come after."""
+        return json.dumps({"config": json.loads(self.config.to_json()), "code_version": self.plan.code_version})
+
     def save(self, file: Path) -> None:
         content = {"config": self.config.to_json(), "plan": self.plan.to_json(), "folder": self.folder}
         with atomic_output(file) as temporary:

@@ -7,8 +7,7 @@ from components.kfp import component
 
 @component
 def score_champion(
-    config: str,
-    code_version: str,
+    settings: str,
     champion: str,
     dataset: dsl.Input[dsl.Dataset],
     champion_scores: dsl.Output[dsl.Artifact],
@@ -16,15 +15,14 @@ def score_champion(
     """Score this run's test split with the champion, loaded from the registry.
 
     Args:
-        config: The configuration of the run as JSON.
-        code_version: Hash of the steps' source, so that changed code runs again.
+        settings: What configure has for this step, JSON.
         champion: What find-champion found; empty where there is none, and then nothing is scored.
         dataset: The prepared data set.
         champion_scores: The champion's predictions for evaluate's rows, in their order.
     """
     from sella_rec.runtime.step import running
 
-    with running("score-champion", config, code_version, {"dataset": dataset.path}, champion_scores.path) as step:
+    with running("score-champion", settings, {"dataset": dataset.path}, champion_scores.path) as step:
         from components.score_champion.step import score_champion
 
         score_champion(step.config, step.inputs["dataset"], champion, step.output, step.tracker)

@@ -6,18 +6,17 @@ from components.kfp import component
 
 
 @component
-def train_collab(config: str, code_version: str, dataset: dsl.Input[dsl.Dataset], collab: dsl.Output[dsl.Model]):
+def train_collab(settings: str, dataset: dsl.Input[dsl.Dataset], collab: dsl.Output[dsl.Model]):
     """Train matrix factorization and LightGCN on who liked what.
 
     Args:
-        config: The configuration of the run as JSON.
-        code_version: Hash of the steps' source, so that changed code runs again.
+        settings: What configure has for this step, JSON.
         dataset: The prepared data set.
         collab: Both collaborative models (safetensors) with their validation metrics and loss curves.
     """
     from sella_rec.runtime.step import running
 
-    with running("train-collab", config, code_version, {"dataset": dataset.path}, collab.path) as step:
+    with running("train-collab", settings, {"dataset": dataset.path}, collab.path) as step:
         from components.train_collab.step import train_collab
 
         train_collab(step.config, step.inputs["dataset"], step.output, step.tracker)

@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 from kfp_server_api import V2beta1Pipeline, V2beta1PipelineTaskDetail, V2beta1Run
 
+from components.code_version import code_version
 from pipeline.cluster.client import ClusterError, KfpConnection, named
 from pipeline.compile import compile_pipeline
 from pipeline.steps import PIPELINES, RECOMMEND_STEPS, STEPS
-from pipeline.versions import code_version
 from sella_rec.config import Config
 
 # of both pipelines

@@ -19,13 +19,15 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from components.code_version import code_version
 from pipeline.local.failure import explain_failure
 from pipeline.local.progress import show_progress
 from pipeline.local.run_folder import CACHE, RUNS, RunError, RunFolder, new_run, point_latest_at, unfinished_run
 from pipeline.local.summary import gather
 from pipeline.local.tracking import DEFAULT_TRACKING, open_tracking
-from pipeline.versions import code_version, data_version, git_commit
+from pipeline.versions import git_commit
 from sella_rec.config import Config
+from sella_rec.data.version import data_version
 from sella_rec.tracking.runs import close_pipeline_run
 
 _POLL_SECONDS = 0.3
@@ -52,11 +54,12 @@ def start(config: Config, console: Console, cache: bool = True) -> RunFolder:
         Stopped: the user ended it.
     """
     with _only_run_here():
-        arguments = {"config": config.to_json(), **_versions(config)}
+        versions = _versions(config)
         run = new_run()
         run.config.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         # without the cache, a run still needs one of its own, to be resumed from
-        request = {"arguments": arguments, "cache": str((CACHE if cache else run.path / "cache").absolute())}
+        place = (CACHE if cache else run.path / "cache").absolute()
+        request = {"arguments": {"config": config.to_json()}, "versions": versions, "cache": str(place)}
         run.request.write_text(json.dumps(request, indent=2))
         return _work(run, request, console)
 
@@ -69,11 +72,12 @@ def resume(console: Console) -> RunFolder:
     with _only_run_here():
         run = unfinished_run()
         request = json.loads(run.request.read_text())
-        arguments = request["arguments"]
-        now = _versions(Config.from_json(arguments["config"]))
-        if arguments | now != arguments:
-            console.print("The data or the steps' code has changed since this run was started: every step runs again.")
-            arguments |= now
+        now = _versions(Config.from_json(request["arguments"]["config"]))
+        if request["versions"] != now:
+            console.print(
+                "The data or the steps' code has changed since this run was started: what depends on it runs again."
+            )
+            request["versions"] = now
             run.request.write_text(json.dumps(request, indent=2))
         return _work(run, request, console)
 

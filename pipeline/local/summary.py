@@ -84,7 +84,7 @@ def summarize(run: RunFolder, promoted: dict[str, Any], evaluation: Path, second
         decision: {promoted, reason, champion (its version now), checks}.
     """
     comparison = json.loads((evaluation / "summary.json").read_text())
-    uncached = ("find-champion", "check-drift", "promote")
+    uncached = ("configure", "find-champion", "check-drift", "promote")
     times = {name: read_progress(run.progress / f"{name}.json") for name in uncached}
     for folder in promoted["inputs"].values():
         times |= json.loads((Path(folder) / STEPS_FILE).read_text())

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from components.code_version import code_version
 from components.recommend.champion import make_plan
 from components.recommend.output import Output
 from components.recommend.plan import BatchPlan
@@ -29,7 +30,6 @@ from components.recommend.summarize import summarize
 from pipeline.local.run_folder import RunError
 from pipeline.predict.champion import fetch_champion
 from pipeline.predict.scores import find_bundle
-from pipeline.versions import code_version
 from sella_rec.config import Config, RecommendConfig
 from sella_rec.model.bundle import check_bundle
 from sella_rec.runtime.supervision import exit_with_runner

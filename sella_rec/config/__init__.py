@@ -4,6 +4,7 @@ from sella_rec.config.base import ConfigError
 from sella_rec.config.data import HALF, ColumnNames, DataConfig
 from sella_rec.config.load import load_config
 from sella_rec.config.operations import LaunchConfig, PromoteConfig, RecommendConfig, RetrainConfig, TrainJobConfig
+from sella_rec.config.step_config import READS, UndeclaredSettingError, merged, settings_of, step_config
 from sella_rec.config.tree import (
     AlignConfig,
     BackboneConfig,
@@ -21,6 +22,7 @@ from sella_rec.config.tree import (
 
 __all__ = [
     "HALF",
+    "READS",
     "AlignConfig",
     "BackboneConfig",
     "CollabConfig",
@@ -41,5 +43,9 @@ __all__ = [
     "RetrainConfig",
     "TrainJobConfig",
     "TuneConfig",
+    "UndeclaredSettingError",
     "load_config",
+    "merged",
+    "settings_of",
+    "step_config",
 ]

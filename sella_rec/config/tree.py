@@ -210,8 +210,9 @@ class Config(ConfigSection):
     recommend: RecommendConfig = RecommendConfig()
 
     @model_validator(mode="after")
-    def _deterministic_in_float32(self) -> Config:
-        if self.deterministic and self.backbone.dtype != "float32":
+    def _deterministic_in_float32(self, info: ValidationInfo) -> Config:
+        alone = bool(info.context and info.context.get("of_one_step"))
+        if not alone and self.deterministic and self.backbone.dtype != "float32":
             raise ValueError("deterministic needs backbone.dtype: float32")
         return self
 
@@ -239,7 +240,8 @@ class Config(ConfigSection):
         return self.model_copy(update={"data": data})
 
     def to_json(self) -> str:
-        return self.model_dump_json()
+        """What differs from the defaults, as JSON."""
+        return self.model_dump_json(exclude_defaults=True)
 
     @classmethod
     def from_json(cls, text: str) -> Config:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sella_rec.config import BackboneConfig, Config
+from sella_rec.config import READS, BackboneConfig, Config, merged, step_config
 from sella_rec.runtime.checkpoint_store import CheckpointStoreError, open_checkpoint_store
 from sella_rec.runtime.checkpoints import checkpoint_folder
 from sella_rec.runtime.supervision import exit_with_runner, peak_rss_mb, redirect_output
@@ -37,14 +37,16 @@ class Step:
     """What a component hands to its step's function.
 
     Attributes:
+        config: what the step reads of the configuration, and nothing else.
+        settings: as `configure` wrote them.
         inputs: local paths of the input artifacts by name.
-        before: time and memory of every step that this one builds on, by name.
+        before: time, memory and settings of every step that this one builds on, by name.
         result: small JSON values that the runner shows (promote: model, decision; check-drift: whether to train, why).
     """
 
     name: str
     config: Config
-    code_version: str
+    settings: str
     inputs: dict[str, Path]
     before: dict[str, dict[str, Any]]
     tracker: StepTracker
@@ -75,23 +77,35 @@ class Step:
                         self.name,
                     )
                 root = tempfile.mkdtemp(prefix="sella-checkpoints-")
-            key = (self.name, self.config.to_json(), self.code_version)
-            self._checkpoints = checkpoint_folder(Path(root), key, self.inputs)
+            self._checkpoints = checkpoint_folder(Path(root), (self.name, self.settings), self.inputs)
         return self._checkpoints
+
+    def run_config(self) -> Config:
+        """The whole configuration of everything that this step's result comes from, itself included."""
+        tree = json.loads(self.settings)["config"]
+        for entry in self.before.values():
+            tree = merged(tree, entry["config"])
+        return Config.model_validate(tree)
 
 
 @contextmanager
 def running(
-    name: str, config: str, code_version: str, inputs: Mapping[str, str] | None = None, output: str | None = None
+    name: str,
+    settings: str,
+    inputs: Mapping[str, str] | None = None,
+    output: str | None = None,
+    reads: str | None = None,
 ) -> Iterator[Step]:
     """Everything around a step's own work; imports of heavy libraries belong inside the block.
 
     Args:
         name: the step's, with hyphens.
-        config: the configuration as JSON.
-        code_version: part of what makes checkpoints and cached results valid.
+        settings: what `configure` has for this step, JSON: `config`, what it reads of the configuration and differs
+            from the defaults, and what else makes checkpoints and cached results valid.
         inputs: paths of the input artifacts.
-        output: path of the output folder; `steps.json` is added to it, time and memory of this step and all before it.
+        output: path of the output folder; `steps.json` is added to it: time, memory and settings of this step and all
+            before it.
+        reads: its key in `READS`, where that is not its name.
     """
     exit_with_runner()
     progress = _begin(name)
@@ -99,18 +113,20 @@ def running(
     started = time.monotonic()
     run: mlflow_runs.StepRun | None = None
     try:
-        parsed = Config.from_json(config)
-        stay_offline_if_local(parsed.backbone)
-        if parsed.deterministic:
+        reads = reads or name
+        parsed = step_config(reads, json.loads(settings)["config"])
+        if "backbone" in READS[reads]:
+            stay_offline_if_local(parsed.backbone)
+        if "deterministic" in READS[reads] and parsed.deterministic:
             from sella_rec.runtime.determinism import make_deterministic
 
             make_deterministic()
-        run = mlflow_runs.open_step_run(name, parsed, code_version)
+        run = mlflow_runs.open_step_run(name)
         before = _steps_before(paths)
         if run is not None:
             mlflow_runs.link_reused(run, before)
         tracker = StepTracker(progress, run)
-        step = Step(name, parsed, code_version, paths, before, tracker, run, _output=Path(output) if output else None)
+        step = Step(name, parsed, settings, paths, before, tracker, run, _output=Path(output) if output else None)
         yield step
         step.tracker.flush()
     except SystemExit:
@@ -125,6 +141,11 @@ def running(
             mlflow_runs.close_step_run("FAILED")
         raise
     _succeed(step, round(time.monotonic() - started, 2), progress)
+
+
+def whole_settings(config: str, code_version: str = "") -> str:
+    """Settings of a first step, which has the run's configuration from its parameters."""
+    return json.dumps({"config": json.loads(config), "code_version": code_version})
 
 
 def _begin(name: str) -> ProgressFile | None:
@@ -175,6 +196,7 @@ def _succeed(step: Step, seconds: float, progress: ProgressFile | None) -> None:
         "peak_rss_mb": peak_rss_mb(),
         "run": os.environ.get("KFP_RUN_ID"),
         "mlflow_run_id": step.run.run_id if step.run else None,
+        "config": json.loads(step.settings)["config"],
     }
     if step._output is not None:
         (step._output / STEPS_FILE).write_text(json.dumps(step.before | {step.name: own}, indent=2))

@@ -21,8 +21,8 @@ def describe(work: Work, step: Step, inputs: dict[str, Path], output: Path, chec
     return {
         "work": f"{work.__module__}:{work.__qualname__}",
         "name": step.name,
-        "config": step.config.to_json(),
-        "code_version": step.code_version,
+        "settings": step.settings,
+        "before": step.before,
         "inputs": {name: str(path) for name, path in inputs.items()},
         "output": str(output),
         "checkpoints": str(checkpoints),

@@ -16,7 +16,7 @@ import torch
 from torch import distributed
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from sella_rec.config import Config
+from sella_rec.config import Config, step_config
 from sella_rec.runtime.determinism import make_deterministic
 from sella_rec.runtime.step import Step, stay_offline_if_local
 from sella_rec.runtime.supervision import HEARTBEAT, exit_with_parent, exit_with_runner, exit_without_heartbeat
@@ -39,7 +39,7 @@ def main(file: str) -> None:
         level=logging.WARNING if rank else logging.INFO,
         format=f"%(asctime)s %(levelname)s [{rank}] %(name)s: %(message)s",
     )
-    config = Config.from_json(job["config"])
+    config = step_config(job["name"], json.loads(job["settings"])["config"])
     stay_offline_if_local(config.backbone)
     if config.deterministic:
         make_deterministic()
@@ -67,7 +67,7 @@ def _step(job: Mapping[str, Any], config: Config, scratch: Path | None) -> Step:
     run = mlflow_runs.StepRun.from_dict(job["run"]) if job["run"] and not scratch else None
     tracker = StepTracker(None if scratch else _progress(job["name"]), run)
     checkpoints = Path(job["checkpoints"])
-    return Step(job["name"], config, job["code_version"], inputs, {}, tracker, run, {}, output, checkpoints)
+    return Step(job["name"], config, job["settings"], inputs, job["before"], tracker, run, {}, output, checkpoints)
 
 
 def _progress(name: str) -> ProgressFile | None:

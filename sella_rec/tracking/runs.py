@@ -71,8 +71,8 @@ class StepRun:
         return [run_id for run_id in (self.parent_id, self.run_id) if run_id]
 
 
-def open_step_run(step: str, config: Config, code_version: str) -> StepRun | None:
-    """Find or make the runs of a step, describe the parent, and make the child the active run with system metrics.
+def open_step_run(step: str) -> StepRun | None:
+    """Find or make the runs of a step, and make the child the active run with system metrics.
 
     Returns:
         None where `MLFLOW_TRACKING_URI` is not set: then nothing is tracked.
@@ -86,8 +86,6 @@ def open_step_run(step: str, config: Config, code_version: str) -> StepRun | Non
 
     try:
         run = _find_or_make(step)
-        if run.parent_id:
-            describe_parent(run.client, run.parent_id, config, code_version)
         mlflow.set_system_metrics_sampling_interval(5)
         mlflow.start_run(run_id=run.run_id, log_system_metrics=True)
     except mlflow.MlflowException as error:

@@ -22,7 +22,6 @@ from kfp.components import load_component_from_file
 from kfp.local import docker_task_handler
 
 from pipeline.steps import STEPS
-from pipeline.versions import code_version
 from sella_rec.config import Config
 from sella_rec.tracking.progress_file import read_progress
 from tests.images.containers import SERVER, URL, Container, ended, in_python, podman, start_mlflow
@@ -131,7 +130,7 @@ def run(work: Work, config: Config, mlflow: None) -> Work:
     pipeline = load_component_from_file(str(Path(__file__).parents[2] / "pipeline.yaml"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(docker_task_handler.DockerTaskHandler, "run", run_task)
-        pipeline(image=TRAIN, config=config.to_json(), code_version=code_version())
+        pipeline(image=TRAIN, config=config.to_json())
     return work
 
 

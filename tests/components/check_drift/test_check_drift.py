@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from components.check_drift.champion import fetch_champion, moment
+from components.check_drift.champion import fetch_champion
 from components.check_drift.decision import NAMES, Champion
 from components.check_drift.step import check_drift
 from components.prepare_data.step import prepare_data
@@ -62,7 +62,7 @@ def config_with(config: Config, **retrain: object) -> Config:
 
 def test_without_a_champion_it_trains_and_the_page_says_why(tiny_config, small_data, tmp_path):
     config = config_with(tiny_config, policy="on-drift")
-    assert check_drift(config, small_data, None, moment(""), tmp_path / "drift", Tracker()).retrain
+    assert check_drift(config, small_data, None, datetime.now(UTC), tmp_path / "drift", Tracker()).retrain
     record = json.loads((tmp_path / "drift/drift.json").read_text())
     assert (record["retrain"], record["champion"], record["comparison"]) == (True, None, None)
     page = Balanced((tmp_path / "drift/report.html").read_text())
@@ -71,7 +71,7 @@ def test_without_a_champion_it_trains_and_the_page_says_why(tiny_config, small_d
 
 def test_newer_interactions_are_compared_and_shown(tiny_config, then, small_data, tmp_path):
     config = config_with(tiny_config, policy="on-drift")
-    decision = check_drift(config, small_data, champion(then), moment(""), tmp_path / "drift", Tracker())
+    decision = check_drift(config, small_data, champion(then), datetime.now(UTC), tmp_path / "drift", Tracker())
     record = json.loads((tmp_path / "drift/drift.json").read_text())
     assert (record["retrain"], record["reason"]) == (decision.retrain, decision.reason)
     rows = pl.concat([pl.read_parquet(small_data / f"{name}.parquet") for name in ("train", "valid", "test")])
@@ -85,7 +85,7 @@ def test_newer_interactions_are_compared_and_shown(tiny_config, then, small_data
 
 def test_the_same_data_are_no_drift_and_a_turn_of_taste_is(tiny_config, then, small_data, tmp_path):
     config = config_with(tiny_config, policy="on-drift")
-    still = check_drift(config, then, champion(then), moment(""), tmp_path / "still", Tracker())
+    still = check_drift(config, then, champion(then), datetime.now(UTC), tmp_path / "still", Tracker())
     assert not still.retrain
     assert "no newer interactions" in still.reason
     assert "Nothing to do" in Balanced((tmp_path / "still/report.html").read_text()).text
@@ -98,7 +98,7 @@ def test_the_same_data_are_no_drift_and_a_turn_of_taste_is(tiny_config, then, sm
     rows.with_columns(label=pl.when(is_new).then(0).otherwise("label").cast(pl.Int8)).write_parquet(
         turned / "reference.parquet"
     )
-    decision = check_drift(config, turned, champion(then), moment(""), tmp_path / "drift", Tracker())
+    decision = check_drift(config, turned, champion(then), datetime.now(UTC), tmp_path / "drift", Tracker())
     assert decision.retrain
     assert "share of likes" in decision.reason
     assert ">drift<" in (tmp_path / "drift/report.html").read_text()
@@ -119,8 +119,3 @@ def test_the_reference_comes_from_the_registry_without_the_rest_of_the_bundle(th
     (bare / "items.parquet").write_bytes((then / "items.parquet").read_bytes())
     assert fetch_champion(register_bundle(store, bare, tmp_path), tmp_path / "fetched").reference is None
     assert fetch_champion(None, tmp_path) is None
-
-
-def test_times_of_schedules():
-    assert moment("2026-11-23T03:00:00Z") == moment("2026-11-23T03:00:00") == datetime(2026, 11, 23, 3, tzinfo=UTC)
-    assert abs((moment("") - datetime.now(UTC)).total_seconds()) < 60

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.prepare_data import columns
-from components.prepare_data.errors import DataError
 from components.prepare_data.read import Table
+from sella_rec.data.errors import DataError
 
 NAMES = {
     "user_id": "userId",

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from components.configure.step import configure
 from components.prepare_data.component import prepare_data
 
 
@@ -21,7 +22,8 @@ def prepare(tiny_config, tmp_path, monkeypatch) -> Any:
 
     def call(window_until: str) -> Path:
         output = SimpleNamespace(path=str(tmp_path / (window_until or "all").replace(":", "-")))
-        prepare_data.python_func(tiny_config.to_json(), "v1", "", window_until, output)
+        settings = configure(tiny_config, window_until)["prepare-data"]
+        prepare_data.python_func(settings, output)
         return Path(output.path)
 
     return call

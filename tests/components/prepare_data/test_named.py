@@ -18,12 +18,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.prepare_data import named
-from components.prepare_data.errors import DataError
-from components.prepare_data.named import NAMED, NamedData, resolve
 from components.prepare_data.step import prepare_data
 from pipeline.packaged import PACKAGED
 from sella_rec.config import DataConfig, load_config
+from sella_rec.data import named
+from sella_rec.data.errors import DataError
+from sella_rec.data.named import NAMED, NamedData, resolve
 from sella_rec.tracking.tracker import Tracker
 
 SECONDS_A_DAY = 86_400

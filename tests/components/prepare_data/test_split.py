@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.prepare_data import split as split_module
-from components.prepare_data.errors import DataError
 from components.prepare_data.split import histories, split_rows
 from sella_rec.config import DataConfig
+from sella_rec.data.errors import DataError
 
 Row = dict[str, Any]
 SCHEMA = {"user_id": pl.Int64, "item_id": pl.Int64, "timestamp": pl.Int64, "label": pl.Int8}

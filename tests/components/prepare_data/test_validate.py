@@ -8,9 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from components.prepare_data.errors import DataError
 from components.prepare_data.validate import CleanData, load
 from sella_rec.config import DataConfig
+from sella_rec.data.errors import DataError
 
 ITEMS = "item_id,title\n1,One\n2,Two\n3,Three\n"
 ROWS = "user_id,item_id,rating,timestamp\n7,1,5,10\n7,2,1,20\n8,3,4,30\n"

@@ -40,9 +40,9 @@ def client(uri: str, config: Config, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A registry whose versions have no files: uploading them is another test's matter."""
     import mlflow
 
-    def register(client: Any, name: str, bundle: Path, evaluation: Path) -> str:
+    def register(client: Any, config: Config, bundle: Path, evaluation: Path) -> str:
         tags = {RUN_TAG: os.environ["KFP_RUN_ID"]}
-        return str(client.create_model_version(name, source="s3://models/any", tags=tags).version)
+        return str(client.create_model_version(config.promote.model_name, source="s3://models/any", tags=tags).version)
 
     monkeypatch.setattr(module, "register", register)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

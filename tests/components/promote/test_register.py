@@ -37,7 +37,7 @@ json.dump([answer.to_dict("records"), example.to_dict("records")], open(sys.argv
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, fused: Path, summary: dict[str, Any]) -> Any:
+def model(tmp_path_factory: pytest.TempPathFactory, fused: Path, summary: dict[str, Any], tiny_config: Config) -> Any:
     """The registered version, its model's folder, and the warnings on the way."""
     import mlflow
 
@@ -52,7 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, fused: Path, summary: dict[s
         client = mlflow.MlflowClient()
         with warnings.catch_warnings(record=True) as warned, mlflow.start_run() as run:
             warnings.simplefilter("always")
-            version = client.get_model_version("sella-rec", register(client, "sella-rec", fused, folder))
+            version = client.get_model_version("sella-rec", register(client, tiny_config, fused, folder))
         logged = Path(mlflow.artifacts.download_artifacts(f"models:/sella-rec/{version.version}"))
         of_run = [file.path for file in client.list_artifacts(run.info.run_id)]
         yield SimpleNamespace(

@@ -8,6 +8,7 @@ from pathlib import Path
 import kfp_server_api as models
 import pytest
 
+from components.code_version import code_version
 from pipeline.cluster import submission
 from pipeline.cluster.client import ClusterError, KfpConnection, connect
 from pipeline.cluster.submission import (
@@ -22,7 +23,6 @@ from pipeline.cluster.submission import (
     upload,
     wait,
 )
-from pipeline.versions import code_version
 from sella_rec.config import Config
 from tests.fakes.kfp_server import State, serve
 

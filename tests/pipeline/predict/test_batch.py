@@ -17,12 +17,12 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
+from components.code_version import code_version
 from components.recommend.champion import make_plan
 from components.recommend.output import Output, part_name
 from components.recommend.step import rank_users, users_of
 from components.recommend.summarize import summarize
 from pipeline.cli.main import app
-from pipeline.versions import code_version
 from sella_rec.config import Config, RecommendConfig
 from sella_rec.model.bundle import load_bundle
 from sella_rec.model.ranker import Ranker

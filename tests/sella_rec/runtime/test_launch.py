@@ -17,7 +17,7 @@ from components.tune_llm.step import run as tune_llm
 from sella_rec.llm.training import last_complete_checkpoint
 from sella_rec.runtime.launch import launch
 from sella_rec.runtime.preemption import PreemptedError
-from sella_rec.runtime.step import Step, running
+from sella_rec.runtime.step import Step, running, whole_settings
 from sella_rec.runtime.work import DistributedTrainingError
 from sella_rec.tracking.progress_file import read_progress
 from sella_rec.tracking.tracker import StepTracker
@@ -93,7 +93,18 @@ def in_processes(config, stage, processes, **changes):
 
 
 def do(work, name, config, inputs, folder):
-    step = Step(name, config, "v1", inputs, {}, StepTracker(), None, {}, folder / "output", folder / "checkpoints")
+    step = Step(
+        name,
+        config,
+        whole_settings(config.to_json()),
+        inputs,
+        {},
+        StepTracker(),
+        None,
+        {},
+        folder / "output",
+        folder / "checkpoints",
+    )
     launch(work, step)
     return step.output
 
@@ -124,7 +135,7 @@ def test_tune_llm_in_two_processes_is_as_in_one_and_told_of_once(
     monkeypatch.setenv("KFP_RUN_ID", "run-1")
     monkeypatch.chdir(tmp_path)
     inputs = {"dataset": str(genre_data)}
-    with running("tune-llm", configs[2].to_json(), "v1", inputs, str(tmp_path / "output")) as step:
+    with running("tune-llm", whole_settings(configs[2].to_json(), "v1"), inputs, str(tmp_path / "output")) as step:
         launch(tune_llm, step)
         said = read_progress(tmp_path / "progress" / "tune-llm.json")
         assert (said["state"], said["note"]) == ("running", "scoring valid")

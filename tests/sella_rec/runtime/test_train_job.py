@@ -17,7 +17,7 @@ from sella_rec.config import load_config
 from sella_rec.runtime import supervision, train_job
 from sella_rec.runtime.launch import launch
 from sella_rec.runtime.preemption import PreemptedError
-from sella_rec.runtime.step import Step
+from sella_rec.runtime.step import Step, whole_settings
 from sella_rec.runtime.work import DistributedTrainingError
 from sella_rec.tracking.tracker import StepTracker
 from tests.fakes import trainer_server
@@ -117,7 +117,9 @@ def step(tmp_path):
     data.mkdir()
     (data / "made").write_text("films")
     inputs = {"dataset": data}
-    return Step("tune-llm", load_config(None, SETTINGS), "v1", inputs, {}, StepTracker(), None, {}, tmp_path / "output")
+    config = load_config(None, SETTINGS)
+    settings = whole_settings(config.to_json())
+    return Step("tune-llm", config, settings, inputs, {}, StepTracker(), None, {}, tmp_path / "output")
 
 
 def test_two_nodes_made_as_the_steps_pod_is_do_the_work(cluster, step, helper, capfd):

@@ -11,7 +11,13 @@ import pytest
 from sella_rec.config import Config
 from sella_rec.tracking import runs as mlflow_runs
 from sella_rec.tracking.progress_file import ProgressFile, read_progress
-from sella_rec.tracking.runs import TrackingError, close_pipeline_run, close_step_run, open_step_run
+from sella_rec.tracking.runs import (
+    TrackingError,
+    close_pipeline_run,
+    close_step_run,
+    describe_parent,
+    open_step_run,
+)
 from sella_rec.tracking.tracker import StepTracker, Tracker
 
 
@@ -44,7 +50,8 @@ def all_runs(client: Any, name: str) -> list[Any]:
 def test_a_step_tried_again_goes_on_in_its_run(client, request):
     config, ids = Config(seed=7), set()
     for _attempt in range(2):
-        run = open_step_run("tune-llm", config, "abc")
+        run = open_step_run("tune-llm")
+        describe_parent(run.client, run.parent_id, config, "abc")
         ids.add((run.parent_id, run.run_id))
         assert run.resumed == (_attempt == 1)
         tracker = StepTracker(run=run)
@@ -72,7 +79,7 @@ def test_a_step_tried_again_goes_on_in_its_run(client, request):
 def test_steps_share_a_parent_and_closing_ends_what_still_runs(client, request):
     runs = []
     for step in ("prepare-data", "train-collab", "fuse"):
-        runs.append(open_step_run(step, Config(), "abc"))
+        runs.append(open_step_run(step))
         if step != "fuse":
             close_step_run("FINISHED")
     assert len({run.parent_id for run in runs}) == 1
@@ -82,7 +89,7 @@ def test_steps_share_a_parent_and_closing_ends_what_still_runs(client, request):
 
 
 def test_two_steps_that_both_make_the_parent_settle_on_one(client, request):
-    run = open_step_run("tune-llm", Config(), "abc")
+    run = open_step_run("tune-llm")
     close_step_run("FINISHED")
     parent = client.get_run(run.parent_id)
     # what a step sees that looked before the other's parent was there: none, and then both
@@ -107,7 +114,7 @@ def test_an_injected_run_is_attached_to(client, monkeypatch):
     injected = client.create_run(experiment, tags={"mlflow.parentRunId": parent.info.run_id})
     monkeypatch.setenv("MLFLOW_RUN_ID", injected.info.run_id)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
-    run = open_step_run("fuse", Config(), "abc")
+    run = open_step_run("fuse")
     assert (run.run_id, run.parent_id) == (injected.info.run_id, parent.info.run_id)
     assert run.experiment == "by the platform"
     close_step_run("FINISHED")
@@ -119,21 +126,21 @@ def test_an_injected_run_is_attached_to(client, monkeypatch):
 def test_the_clusters_server_is_taken_where_none_is_injected(client, store, monkeypatch, request):
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.setenv("SELLA_MLFLOW_TRACKING_URI", store)
-    assert open_step_run("fuse", Config(), "abc") is not None
+    assert open_step_run("fuse") is not None
     close_step_run("FINISHED")
     assert len(all_runs(client, request.node.name)) == 2
 
 
 def test_an_injected_server_goes_before_the_clusters(client, monkeypatch, request):
     monkeypatch.setenv("SELLA_MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    assert open_step_run("fuse", Config(), "abc") is not None
+    assert open_step_run("fuse") is not None
     close_step_run("FINISHED")
     assert len(all_runs(client, request.node.name)) == 2
 
 
 def test_without_a_server_nothing_is_tracked(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert open_step_run("fuse", Config(), "abc") is None
+    assert open_step_run("fuse") is None
     close_pipeline_run("FINISHED")
 
 
@@ -145,11 +152,11 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch):
 
     mlflow.set_tracking_uri("http://127.0.0.1:9")
     with pytest.raises(TrackingError, match=r"MLFLOW_TRACKING_URI = http://127.0.0.1:9 cannot be used"):
-        open_step_run("fuse", Config(), "abc")
+        open_step_run("fuse")
 
 
 def test_names_and_values_that_mlflow_refuses(client):
-    run = open_step_run("evaluate", Config(), "abc")
+    run = open_step_run("evaluate")
     tracker = StepTracker(run=run)
     tracker.metrics({"recall@10": 0.5, "nothing": None, "broken": float("nan")})
     tracker.flush()

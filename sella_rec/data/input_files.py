@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from components.prepare_data.errors import DataError
+from sella_rec.data.errors import DataError
 from sella_rec.files import open_store
 
 FORMATS = {

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.prepare_data.errors import DataError
 from sella_rec.config import ColumnNames, DataConfig
+from sella_rec.data.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-from pathlib import Path
 
 import pytest
 
-import components
-from components.prepare_data.errors import DataError
-from pipeline.versions import code_version, data_version
 from sella_rec.config import DataConfig
-
-
-def test_code_version_follows_sources_and_templates_alone(tmp_path, monkeypatch):
-    copy = tmp_path / "components"
-    shutil.copytree(Path(components.__path__[0]), copy, ignore=shutil.ignore_patterns("__pycache__"))
-    original = code_version()
-    monkeypatch.setattr(components, "__path__", [str(copy)])
-    assert code_version() == original
-    (copy / "fuse" / "note.txt").write_text("not code")
-    assert code_version() == original
-    template = copy / "evaluate" / "report.html.j2"
-    template.write_text(template.read_text() + " ")
-    assert code_version() != original
+from sella_rec.data.errors import DataError
+from sella_rec.data.version import data_version
 
 
 def data(interactions: object, items: object = "embedded:movielens", **more: object) -> DataConfig:
