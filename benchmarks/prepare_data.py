@@ -4,8 +4,8 @@
     python -m benchmarks.prepare_data amazon WORK [--reviews 27000000]
 
 `amazon` writes generated reviews in the 2018 release's format under WORK (11 GB on disk for 27 million), keeps them for
-the next time, and puts its table into docs/your-data.md. Titles, texts and identifiers are random, and as long as real ones
-(850 bytes a review).
+the next time, and puts its table into docs/your-data.md. Titles, texts and identifiers are random, and as long as real
+ones (850 bytes a review).
 """
 
 from __future__ import annotations

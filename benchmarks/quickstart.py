@@ -3,8 +3,8 @@
     python -m benchmarks.quickstart [--seeds 0 1 2] [--write]
 
 Runs `sella run --set seed=...` for each seed in turn (finished seeds come from the cache), prints the tables, and keeps
-their numbers in benchmarks/results/quickstart.json; `--write` also puts them into docs/results.md, and a short table and
-what the first seed's model recommends to a user into the README.
+their numbers in benchmarks/results/quickstart.json; `--write` also puts them into docs/results.md, and a short table
+and what the first seed's model recommends to a user into the README.
 """
 
 from __future__ import annotations

@@ -253,8 +253,8 @@ def table(out: Path, slices: bool = True) -> str:
 
 
 def publish(out: Path, text: str) -> None:
-    """Put the table where readers look: docs/results.md has it without slices, `benchmarks/results` whole, with its rows
-    and what they were computed from, the scores of test: an OUT to go on from.
+    """Put the table where readers look: docs/results.md has it without slices, `benchmarks/results` whole, with its
+    rows and what they were computed from, the scores of test: an OUT to go on from.
     """
     name = Path(read_request(out)[2][0]).stem
     replace_block("paper", table(out, slices=False), RESULTS_PAGE)
