@@ -134,7 +134,7 @@ def as_research_code(scorer: YesNoScorer, packer: Packer, split: Split) -> np.nd
         batch = packer.batch(split, packer.pack(split, groups[start : start + PROMPTS_A_BATCH // 2]))
         padding = RESEARCH_LENGTH - batch["input_ids"].shape[1]
         grids = {name: torch.nn.functional.pad(batch[name], (0, padding)) for name in ("input_ids", "position_ids")}
-        grids |= {name: torch.nn.functional.pad(batch[name], (0, padding)) for name in ("soft", "soft_item")}
+        grids |= {name: torch.nn.functional.pad(batch[name], (0, padding)) for name in ("special_token", "soft_item")}
         segment = torch.nn.functional.pad(batch["segment"], (0, padding), value=-1)
         hidden = scorer.hidden_states(dict(batch) | grids, block_attention_mask(segment))
         logits = scorer.llm.get_output_embeddings()(hidden.to(scorer.llm.dtype)).float()
