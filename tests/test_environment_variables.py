@@ -33,16 +33,13 @@ def in_settings() -> set[str]:
 
 @pytest.mark.parametrize("names", [in_code, in_settings])
 def test_every_variable_is_documented(names: Callable[[], set[str]]) -> None:
-    found = names()
-    assert len(found) > 10
-    assert found - LISTED == set(), "add them to docs/environment_variables.md"
+    assert names() - LISTED == set(), "add them to docs/environment_variables.md"
 
 
-def test_every_variable_that_the_environment_is_asked_for_is_documented() -> None:
-    files = [file for folder in CODE for file in (ROOT / folder).rglob("*.py")]
-    asked = r"(?:environ\.get\(|environ\[|environ\.setdefault\(|getenv\()\s*[\"'](SELLA_[A-Z_]+)"
-    found = {name for file in files for name in re.findall(asked, file.read_text())}
-    assert {"SELLA_CACHE", "SELLA_CHECKPOINTS", "SELLA_LOCK"} <= found <= LISTED
+def test_the_search_finds_what_steps_ask_the_environment_for() -> None:
+    """The check above does not pass because nothing was found."""
+    assert {"SELLA_CACHE", "SELLA_CHECKPOINTS", "SELLA_LOCK", "KFP_RUN_ID", "MLFLOW_RUN_ID"} <= in_code()
+    assert {"SELLA_GIT_COMMIT", "HF_HOME", "MLFLOW_BACKEND_STORE_URI", "AWS_DEFAULT_REGION"} <= in_settings()
 
 
 def test_no_variable_of_ours_is_documented_that_nothing_uses() -> None:
