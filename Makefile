@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test compile ui serve lint images requirements sbom clean
+.PHONY: help run test compile docs ui serve lint images requirements sbom clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,6 +22,9 @@ lint: $(VENV)/installed-dev ## Check style and types
 
 compile: $(VENV)/installed ## Compile the pipelines to pipeline.yaml and recommend.yaml
 	$(BIN)/sella compile
+
+docs: $(VENV)/installed ## Write docs/configuration.md anew from the settings' descriptions
+	$(BIN)/python -m pipeline.configuration --write
 
 ui: $(VENV)/installed ## Open the MLflow user interface at http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS_PAGE, SERVING_PAGE = (REPOSITORY / "docs" / f"{name}.md" for name in ("results", "serving"))
 
 
 def commit() -> str:
@@ -53,7 +54,7 @@ def _processor() -> str:
     return named or platform.processor() or platform.machine()
 
 
-def replace_block(name: str, text: str, path: Path = REPOSITORY / "README.md") -> None:
+def replace_block(name: str, text: str, path: Path) -> None:
     """Put `text` between `<!-- name:begin -->` and `<!-- name:end -->` of a Markdown file.
 
     Raises:

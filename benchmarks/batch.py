@@ -24,7 +24,7 @@ import polars as pl
 import psutil
 import torch
 
-from benchmarks._report import REPOSITORY, provenance, replace_block
+from benchmarks._report import REPOSITORY, SERVING_PAGE, provenance, replace_block
 from components.prepare_data.step import prepare_data
 from pipeline.packaged import PACKAGED
 from sella_rec.collab.models import create_model
@@ -43,7 +43,7 @@ SHARDS, CANDIDATES = 12, 100
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=48)
-    parser.add_argument("--write", action="store_true", help="replace the table in the README")
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/serving.md")
     arguments = parser.parse_args()
     config = load_config(PACKAGED["quickstart"])
     with tempfile.TemporaryDirectory() as scratch:
@@ -67,7 +67,7 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if arguments.write:
-        replace_block("batch", "\n".join(lines))
+        replace_block("batch", "\n".join(lines), SERVING_PAGE)
 
 
 def said(same: bool) -> str:

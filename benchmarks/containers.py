@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks._report import REPOSITORY, provenance, replace_block
+from benchmarks._report import REPOSITORY, RESULTS_PAGE, provenance, replace_block
 
 IMAGES = {"train": "sella-rec", "serve": "sella-rec-serve"}
 GB = 1e9
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--tag", default=version, help="of the images (default: %(default)s)")
     parser.add_argument("--starts", type=int, default=5, help="of each kind, alternating (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="fail where an image is above its limit")
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/results.md")
     options = parser.parse_args()
 
     sizes = {target: size(f"{name}:{options.tag}") for target, name in IMAGES.items()}
@@ -60,7 +60,7 @@ def main() -> None:
     )
     print(table)
     if options.write:
-        replace_block("containers", table)
+        replace_block("containers", table, RESULTS_PAGE)
     if options.check:
         check(sizes)
 

@@ -4,7 +4,7 @@
 
 Each request asks for 20 random films of the packaged ratings for a random user, with SmolLM2-135M. The LLM's adapter
 and all vectors are untrained: time does not depend on it. Everything is on loopback; clients share the cores with the
-server. Prints a table; `--write` also puts it into the README. Takes the soak and some ten minutes on two cores.
+server. Prints a table; `--write` also puts it into docs/serving.md. Takes the soak and some ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import polars as pl
 import psutil
 import requests
 
-from benchmarks._report import REPOSITORY, provenance, replace_block
+from benchmarks._report import REPOSITORY, SERVING_PAGE, provenance, replace_block
 from benchmarks.untrained import untrained_bundle
 from components.promote.register import example_input, signature
 from pipeline.packaged import PACKAGED
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="of load for each number of clients")
     parser.add_argument("--soak-seconds", type=float, default=600, help="of load while memory is watched")
-    parser.add_argument("--write", action="store_true", help="replace the table in the README")
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/serving.md")
     arguments = parser.parse_args()
     config = load_config(PACKAGED["quickstart"])
     with tempfile.TemporaryDirectory() as name:
@@ -74,7 +74,7 @@ def main() -> None:
     text += f"\n\n`python -m benchmarks.online {options}`: {CANDIDATES} candidates a request. {source}"
     print(text)
     if arguments.write:
-        replace_block("online", text)
+        replace_block("online", text, SERVING_PAGE)
 
 
 def measure(config: Config, folder: Path, seconds: float, soak_seconds: float) -> list[Row]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.packing [--write]
 
-Prints a table; `--write` also puts it into the README. Takes some five minutes on two cores.
+Prints a table; `--write` also puts it into docs/results.md. Takes some five minutes on two cores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks._report import provenance, replace_block
+from benchmarks._report import RESULTS_PAGE, provenance, replace_block
 from components.prepare_data.step import prepare_data
 from pipeline.packaged import PACKAGED
 from sella_rec.config import Config, load_config
@@ -38,14 +38,14 @@ REPEATS = 3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="replace the table in the README")
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/results.md")
     write = parser.parse_args().write
     with quickstart() as (config, data):
         rows = measure(config, data)
     text = "\n".join([*table(rows), "", source("packing", f"best of {REPEATS}", config.seed)])
     print(text)
     if write:
-        replace_block("packing", text)
+        replace_block("packing", text, RESULTS_PAGE)
 
 
 @contextmanager

@@ -4,8 +4,8 @@
     python -m benchmarks.prepare_data amazon WORK [--reviews 27000000]
 
 `amazon` writes generated reviews in the 2018 release's format under WORK (11 GB on disk for 27 million), keeps them for
-the next time, and puts its table into docs/data.md. Titles, texts and identifiers are random, and as long as real ones
-(850 bytes a review).
+the next time, and puts its table into docs/your-data.md. Titles, texts and identifiers are random, and as long as real
+ones (850 bytes a review).
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def amazon(work: Path, reviews: int) -> None:
     source_line = f"`python -m benchmarks.prepare_data amazon`: {provenance('generated reviews', [0])}"
     text = "\n".join([*lines, "", source_line])
     print(text)
-    replace_block("prepare-data", text, REPOSITORY / "docs" / "data.md")
+    replace_block("prepare-data", text, REPOSITORY / "docs" / "your-data.md")
 
 
 def _prepare(config: str, source: Path, output: Path) -> tuple[dict[str, int], float, int]:

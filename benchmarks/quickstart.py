@@ -1,9 +1,10 @@
-"""The README's table of results: the main job with three seeds, every arm on the same test rows.
+"""The quickstart's tables of results: the main job with three seeds, every arm on the same test rows.
 
     python -m benchmarks.quickstart [--seeds 0 1 2] [--write]
 
 Runs `sella run --set seed=...` for each seed in turn (finished seeds come from the cache), prints the tables, and keeps
-their numbers in benchmarks/results/quickstart.json; `--write` also puts the tables into the README.
+their numbers in benchmarks/results/quickstart.json; `--write` also puts them into docs/results.md, and a short table
+and what the first seed's model recommends to a user into the README.
 """
 
 from __future__ import annotations
@@ -19,24 +20,27 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks._report import REPOSITORY, provenance, replace_block
+from benchmarks._report import REPOSITORY, RESULTS_PAGE, provenance, replace_block
 from sella_rec.metrics.bootstrap import bootstrap
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "quickstart.json"
+README = REPOSITORY / "README.md"
 NAMES = {
     "mf": "matrix factorization",
     "lightgcn": "LightGCN",
     "text_only": "text-only LLM",
     "sella": "**SeLLa-Rec**",
-    "late_fusion": "late fusion (yardstick)",
+    "late_fusion": "late fusion (reference)",
 }
+RIVALS = ("mf", "lightgcn", "text_only", "late_fusion")
 RESAMPLES = 2000
+ASKED = ["recommend", "15", "--top", "5"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--write", action="store_true", help="replace the tables in the README")
+    parser.add_argument("--write", action="store_true", help="replace the tables in docs/results.md and README.md")
     arguments = parser.parse_args()
     folders = {seed: run(seed) for seed in arguments.seeds}
     summaries = {seed: read(folder) for seed, folder in folders.items()}
@@ -48,7 +52,9 @@ def main() -> None:
     print(text)
     keep(summaries, differences, source)
     if arguments.write:
-        replace_block("quickstart", text)
+        replace_block("quickstart", text, RESULTS_PAGE)
+        replace_block("result", "\n".join(short_table(summaries, differences)), README)
+        replace_block("recommend", answer(folders[arguments.seeds[0]]), README)
 
 
 def run(seed: int) -> Path:
@@ -117,17 +123,39 @@ def _mean(summaries: Mapping[int, Any], arm: str, part: str, metric: str) -> str
 
 def paired_table(differences: Mapping[str, Any], summaries: Mapping[int, Any]) -> list[str]:
     lines = ["| SeLLa-Rec minus | AUC (95 %) | UAUC (95 %) |", "|---|---:|---:|"]
-    for arm in ("mf", "lightgcn", "text_only"):
-        cells = []
-        for metric in ("auc", "uauc"):
-            points = [s["paired"][f"sella-vs-{arm}"][f"{metric}_diff"] for s in summaries.values()]
-            low, high = differences[arm][metric]
-            cells.append(f"{np.mean(points):+.4f} ({low:+.4f} to {high:+.4f})")
+    for arm in RIVALS:
+        cells = [_lead(differences, summaries, arm, metric) for metric in ("auc", "uauc")]
         lines.append(f"| {NAMES[arm]} | {' | '.join(cells)} |")
-    late = [s["late_fusion"]["paired"] for s in summaries.values()]
-    cells = [f"{np.mean([one[f'{metric}_diff'] for one in late]):+.4f}" for metric in ("auc", "uauc")]
-    lines.append(f"| {NAMES['late_fusion']} | {' | '.join(cells)} |")
     return lines
+
+
+def _lead(differences: Mapping[str, Any], summaries: Mapping[int, Any], arm: str, metric: str) -> str:
+    """SeLLa-Rec minus an arm, mean over seeds, with its interval where there is one."""
+    if arm == "late_fusion":
+        return f"{np.mean([s[arm]['paired'][f'{metric}_diff'] for s in summaries.values()]):+.4f}"
+    points = [s["paired"][f"sella-vs-{arm}"][f"{metric}_diff"] for s in summaries.values()]
+    low, high = differences[arm][metric]
+    return f"{np.mean(points):+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def short_table(summaries: Mapping[int, Any], differences: Mapping[str, Any]) -> list[str]:
+    """What fits on a page's first screen: the metrics' means, and SeLLa-Rec's lead in UAUC."""
+    lines = [
+        "| model | AUC | UAUC | NDCG | MAP | SeLLa-Rec's lead in UAUC (95 %) |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for arm, name in NAMES.items():
+        cells = [_mean(summaries, arm, "all", metric).split()[0] for metric in ("auc", "uauc", "ndcg", "map")]
+        lead = "" if arm == "sella" else _lead(differences, summaries, arm, "uauc")
+        lines.append(f"| {name} | {' | '.join(cells)} | {lead} |")
+    return lines
+
+
+def answer(folder: Path) -> str:
+    """What the model of a finished run recommends to a user, as the terminal shows it."""
+    command = [sys.executable, "-m", "pipeline.cli.main", *ASKED, "--bundle", str(folder / "bundle")]
+    printed = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return f"```\n$ .venv/bin/sella {' '.join(ASKED)}\n{printed.rstrip()}\n```"
 
 
 def footer(summaries: Mapping[int, Any], source: str) -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks._report import provenance, replace_block
+from benchmarks._report import SERVING_PAGE, provenance, replace_block
 from components.prepare_data.step import prepare_data
 from pipeline.packaged import PACKAGED
 from sella_rec.collab.models import create_model
@@ -43,7 +43,7 @@ RESEARCH_LENGTH, RESEARCH_CANDIDATES = 768, 8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="replace the table in the README")
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/serving.md")
     parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto")
     arguments = parser.parse_args()
     config = load_config(PACKAGED["quickstart"], [f"backbone.dtype={arguments.dtype}"])
@@ -58,7 +58,7 @@ def main() -> None:
     text += f"`python -m benchmarks.serving`: {USERS} users, best of {REPEATS}. {source}"
     print(text)
     if arguments.write:
-        replace_block("serving", text)
+        replace_block("serving", text, SERVING_PAGE)
 
 
 def build(config: Config, data: PreparedData) -> tuple[YesNoScorer, Packer]:
@@ -134,7 +134,7 @@ def as_research_code(scorer: YesNoScorer, packer: Packer, split: Split) -> np.nd
         batch = packer.batch(split, packer.pack(split, groups[start : start + PROMPTS_A_BATCH // 2]))
         padding = RESEARCH_LENGTH - batch["input_ids"].shape[1]
         grids = {name: torch.nn.functional.pad(batch[name], (0, padding)) for name in ("input_ids", "position_ids")}
-        grids |= {name: torch.nn.functional.pad(batch[name], (0, padding)) for name in ("soft", "soft_item")}
+        grids |= {name: torch.nn.functional.pad(batch[name], (0, padding)) for name in ("special_token", "soft_item")}
         segment = torch.nn.functional.pad(batch["segment"], (0, padding), value=-1)
         hidden = scorer.hidden_states(dict(batch) | grids, block_attention_mask(segment))
         logits = scorer.llm.get_output_embeddings()(hidden.to(scorer.llm.dtype)).float()

@@ -35,7 +35,7 @@ class Arm:
         kind: what scores; `item_mean`: the mean of the item's train labels, the same for every user; `aligned`: the
             collaborative model as stage 2 leaves it, without an LLM; `fused`: the LLM that reads the special tokens;
             `residual`: the same and the residual.
-        model: the collaborative model that scores or lies beneath; none for the text-only LLM.
+        model: the collaborative model that scores or is the base; none for the text-only LLM.
         fuse: what differs from the configuration's section fuse.
     """
 
@@ -54,17 +54,17 @@ class Arm:
 
 
 def _arms() -> list[Arm]:
-    arms = [Arm("item-mean", "item's mean label (yardstick)", "item_mean")]
+    arms = [Arm("item-mean", "item's mean label (reference)", "item_mean")]
     arms += [Arm(model, MODEL_NAMES[model], "collab", model) for model in MODELS]
     arms.append(Arm("text-only", "text-only LLM", "text_only"))
     arms += [
-        Arm(f"late-fusion-{m}", f"late fusion with {MODEL_NAMES[m]} (yardstick)", "late_fusion", m) for m in MODELS
+        Arm(f"late-fusion-{m}", f"late fusion with {MODEL_NAMES[m]} (reference)", "late_fusion", m) for m in MODELS
     ]
-    arms += [Arm(f"aligned-{m}", f"{MODEL_NAMES[m]} as stage 2 leaves it (yardstick)", "aligned", m) for m in MODELS]
+    arms += [Arm(f"aligned-{m}", f"{MODEL_NAMES[m]} as stage 2 leaves it (reference)", "aligned", m) for m in MODELS]
     for name, (label, kind, changes) in _FUSED.items():
         for model in MODELS:
             fuse = tuple(changes.items())
-            arms.append(Arm(f"{name}-{model}", f"{label}, {MODEL_NAMES[model]} beneath", kind, model, fuse))
+            arms.append(Arm(f"{name}-{model}", f"{label}, {MODEL_NAMES[model]} base", kind, model, fuse))
     return arms
 
 

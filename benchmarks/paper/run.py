@@ -31,7 +31,7 @@ from typing import Any
 import mlflow
 import torch
 
-from benchmarks._report import REPOSITORY, replace_block, seeds_drawn
+from benchmarks._report import REPOSITORY, RESULTS_PAGE, replace_block, seeds_drawn
 from benchmarks.paper.arms import ARMS
 from benchmarks.paper.rows import LAST_STEP, Row, make_row, scored_folder, stages_of
 from benchmarks.paper.scores import rows_to_score
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--write",
         action="store_true",
-        help="put the table into the README, without its slices, and all of it into benchmarks/results",
+        help="put the table into docs/results.md, without its slices, and all of it into benchmarks/results",
     )
     return parser
 
@@ -253,11 +253,11 @@ def table(out: Path, slices: bool = True) -> str:
 
 
 def publish(out: Path, text: str) -> None:
-    """Put the table where readers look: the README has it without slices, `benchmarks/results` whole, with its rows and
-    what they were computed from, the scores of test: an OUT to go on from.
+    """Put the table where readers look: docs/results.md has it without slices, `benchmarks/results` whole, with its
+    rows and what they were computed from, the scores of test: an OUT to go on from.
     """
     name = Path(read_request(out)[2][0]).stem
-    replace_block("paper", table(out, slices=False))
+    replace_block("paper", table(out, slices=False), RESULTS_PAGE)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"paper-{name}.md").write_text(text + "\n")
     with atomic_output(RESULTS / f"paper-{name}") as kept:

@@ -36,7 +36,7 @@ def prepare_data(config: Config, output: Path, tracker: Tracker) -> Report:
     """Read, validate and split the data of `config.data` into the folder `output` (see `sella_rec.data.dataset`).
 
     Returns:
-        The data report, which is also `output/report.json`; docs/data.md describes its keys.
+        The data report, which is also `output/report.json`; docs/your-data.md describes its keys.
 
     Raises:
         DataError: input that breaks the contract; `output` is left as it was.

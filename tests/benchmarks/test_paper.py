@@ -108,17 +108,19 @@ def test_mlflow_has_a_run_for_the_table_and_one_below_it_for_each_row(out: Path,
     assert rows["text-only"].data.metrics["test/auc"] == pytest.approx(rows_of(out)["text-only"]["test"]["auc"])
 
 
-def test_the_readme_gets_the_table_and_the_results_folder_all_of_it(
+def test_the_results_page_gets_the_table_and_the_results_folder_all_of_it(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocks: dict[str, str] = {}
-    monkeypatch.setattr(paper, "replace_block", blocks.__setitem__)
+    kept = tmp_path / "results.md"
+    kept.write_text("<!-- paper:begin -->\n<!-- paper:end -->\n")
+    monkeypatch.setattr(paper, "RESULTS_PAGE", kept)
     monkeypatch.setattr(paper, "RESULTS", tmp_path / "results")
     paper.main(["--table", "--write", "--out", str(out)])
     (page,) = (tmp_path / "results").glob("paper-*.md")
     assert "users with 1 to 32 train rows" in page.read_text()
-    assert "train rows" not in blocks["paper"]
-    shown = set(blocks["paper"].splitlines())
+    assert "| text-only LLM |" in kept.read_text()
+    assert "train rows" not in kept.read_text()
+    shown = {line for line in kept.read_text().splitlines() if not line.startswith("<!-- ")}
     assert shown < set(page.read_text().splitlines())
     assert (page.with_suffix("") / "rows.jsonl").read_text() == (out / "rows.jsonl").read_text()
 

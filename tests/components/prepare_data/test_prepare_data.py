@@ -178,9 +178,9 @@ def test_report_adds_up(default: Path) -> None:
 
 
 def test_every_key_of_the_report_is_documented(default: Path) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "your-data.md").read_text()
     for key in json.loads((default / "report.json").read_text()):
         name = key
         for split in SPLITS:
             name = name.replace(f"{split}_", "SPLIT_", 1) if name.startswith(f"{split}_") else name
-        assert f"`{name}`" in text, f"docs/data.md does not mention {name}"
+        assert f"`{name}`" in text, f"docs/your-data.md does not mention {name}"
