@@ -26,6 +26,7 @@ from tests.pipeline.conftest import groups_of, steps_of
 LLM_STEPS = {"tune-llm", "distill-items", "fuse", "evaluate", "score-champion"}
 TRAINING_STEPS = {"tune-llm", "fuse"}
 COLLAB_STEPS = {"train-collab", "align-collab"}
+DATA_STEPS = {"configure", "prepare-data"}
 EVERYTHING = {*STEPS, "finish"}
 
 
@@ -120,8 +121,8 @@ def test_credentials_come_from_secrets_that_may_be_missing_and_go_only_where_the
         given = secrets(pods[step])
         # under another name, so that a server which Kubeflow's plug-in injects goes before it
         assert given["kfp-mlflow-credentials"]["SELLA_MLFLOW_TRACKING_URI"] == "MLFLOW_TRACKING_URI"
-        assert ("sella-rec-huggingface" in given) == (step in LLM_STEPS | {"prepare-data"})
-        assert ("sella-rec-object-store" in given) == (step == "prepare-data")
+        assert ("sella-rec-huggingface" in given) == (step in LLM_STEPS | DATA_STEPS)
+        assert ("sella-rec-object-store" in given) == (step in DATA_STEPS)
         assert ("sella-rec-checkpoint-store" in given) == (step in TRAINING_STEPS)
     assert secrets(pods["tune-llm"])["sella-rec-huggingface"] == {"HF_TOKEN": "HF_TOKEN"}
     assert "AWS_SECRET_ACCESS_KEY" in secrets(pods["prepare-data"])["sella-rec-object-store"]
@@ -154,11 +155,17 @@ def test_retries_wait_longer_each_time(documents):
         }
 
 
-def test_the_schedules_time_reaches_prepare_data(documents):
-    tasks = steps_of(documents[0])
-    for step, name in (("prepare-data", "window_until"), ("check-drift", "scheduled")):
-        given = tasks[step]["inputs"]["parameters"][name]
-        assert given == {"componentInputParameter": "pipelinechannel--window_until"}
+def test_the_time_and_the_configuration_reach_configure_alone(documents):
+    for step, task in steps_of(documents[0]).items():
+        given = task["inputs"]["parameters"]
+        if step == "configure":
+            assert given["window_until"] == {"componentInputParameter": "pipelinechannel--window_until"}
+            assert given["config"] == {"componentInputParameter": "pipelinechannel--config"}
+        else:
+            source = given["settings"]
+            output = source.get("taskOutputParameter", {}).get("outputParameterKey")
+            name = output or source["componentInputParameter"].removeprefix("pipelinechannel--configure-")
+            assert name == step.replace("-", "_")
 
 
 def test_every_parameter_that_a_step_refers_to_reaches_its_group(documents):
