@@ -29,8 +29,21 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
             raise ConfigError(f"{path}: expected a mapping of sections at the top level, got {type(tree).__name__}")
     for override in overrides or []:
         _apply_override(tree, override)
+    return parse_config(tree, path)
+
+
+def parse_config(tree: Any, path: str | Path | None = None, of_one_step: bool = False) -> Config:
+    """A configuration from nested values; what they leave out has its default.
+
+    Args:
+        path: the file that they are from, for messages.
+        of_one_step: what settings have to do with each other was checked when all of them were there.
+
+    Raises:
+        ConfigError: unknown key (with the nearest known one), wrong type or range.
+    """
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(tree, context={"of_one_step": of_one_step})
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(e, path) for e in error.errors())) from error
 

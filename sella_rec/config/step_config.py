@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from sella_rec.config.load import parse_config
 from sella_rec.config.tree import Config
 
 # Which rows are evaluated, and how they are scored.
@@ -65,13 +66,12 @@ def step_config(step: str, settings: Mapping[str, Any]) -> Config:
         settings: as `settings_of` gives them; what is left out has its default.
 
     Raises:
-        pydantic.ValidationError: an unknown key, or a value that is none.
+        ConfigError: an unknown key, wrong type or range.
         UndeclaredSettingError: later, where the step reads something else.
     """
-    # what settings have to do with each other was checked when all of them were there
-    config = Config.model_validate(settings, context={"of_one_step": True})
     if step == "configure":
-        return config
+        return parse_config(settings)
+    config = parse_config(settings, of_one_step=True)
     return cast(Config, _View(config, {tuple(path.split(".")) for path in READS[step]}, step))
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sella_rec.config import READS, BackboneConfig, Config, merged, step_config
+from sella_rec.config import READS, BackboneConfig, Config, ConfigError, merged, step_config
 from sella_rec.runtime.checkpoint_store import CheckpointStoreError, open_checkpoint_store
 from sella_rec.runtime.checkpoints import checkpoint_folder
 from sella_rec.runtime.supervision import exit_with_runner, peak_rss_mb, redirect_output
@@ -114,7 +114,7 @@ def running(
     run: mlflow_runs.StepRun | None = None
     try:
         reads = reads or name
-        parsed = step_config(reads, json.loads(settings)["config"])
+        parsed = step_config(reads, _parsed(settings))
         if "backbone" in READS[reads]:
             stay_offline_if_local(parsed.backbone)
         if "deterministic" in READS[reads] and parsed.deterministic:
@@ -145,7 +145,16 @@ def running(
 
 def whole_settings(config: str, code_version: str = "") -> str:
     """Settings of a first step, which has the run's configuration from its parameters."""
-    return json.dumps({"config": json.loads(config), "code_version": code_version})
+    # as text: what is wrong with it is told as any other of the step's errors
+    return f'{{"config": {config}, "code_version": "{code_version}"}}'
+
+
+def _parsed(settings: str) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads(settings)["config"]
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"the parameter config is not JSON: {error}; submit it by `sella submit`") from error
+    return config
 
 
 def _begin(name: str) -> ProgressFile | None:

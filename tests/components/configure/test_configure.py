@@ -106,3 +106,20 @@ def test_every_step_declares_what_it_reads_by_names_that_exist():
             for part in path.split("."):
                 assert part in section.model_fields, f"{step}: {path}"
                 section = section.model_fields[part].annotation
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ('{"fuse": {"gian": 0.5}}', "fuse.gian: unknown key; did you mean 'gain'?"),
+        ('{"promote": {"min_users": 1}}', "promote.min_users: Input should be greater than or equal to 2"),
+        ('{"deterministic": true}', "deterministic needs backbone.dtype: float32"),
+        ("{fuse: 1}", "the parameter config is not JSON"),
+    ],
+)
+def test_a_bad_configuration_ends_there_with_the_fields_name(config, said, monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "SELLA_MLFLOW_TRACKING_URI", "SELLA_LOCK", "SELLA_LOGS", "SELLA_PROGRESS"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError) as told:
+        component.python_func(config, "")
+    assert said in str(told.value)
