@@ -11,6 +11,8 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 
+from sella_rec.object_store import check_answers, use_step_credentials
+
 
 @contextmanager
 def atomic_output(path: str | Path) -> Iterator[Path]:
@@ -54,12 +56,15 @@ def open_store(uri: str, error_of: Callable[[str], Exception]) -> tuple[Any, str
         error_of: makes the error from its message.
 
     Raises:
-        Exception: of `error_of`: not an address, or no driver for its kind.
+        Exception: of `error_of`: not an address, no driver for its kind, or an S3 store that does not answer.
     """
+    use_step_credentials()
     try:
-        return url_to_fs(uri)
+        filesystem, path = url_to_fs(uri)
     except ImportError as error:
         message = f"{uri}: the driver for this kind of address is not installed: {error} (with pip)"
         raise error_of(message) from error
     except ValueError as error:
         raise error_of(f"{uri}: {error}; give a path or an fsspec URI such as s3://bucket/folder") from error
+    check_answers(filesystem, uri, error_of)
+    return filesystem, path
