@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from fsspec.core import url_to_fs
 
+from sella_rec.errors import UserError
 from sella_rec.object_store import check_answers, use_step_credentials
 
 
@@ -47,6 +49,41 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def refusals_told(folder: Path, variable: str) -> Iterator[None]:
+    """Say who may not write where, when what the block does is refused by a volume that belongs to somebody else.
+
+    Args:
+        folder: below which the block writes.
+        variable: of the environment, that names the folder.
+
+    Raises:
+        UserError: a file system refused; also where a library's error hides that it did.
+    """
+    try:
+        yield
+    except Exception as error:
+        refused = next((each for each in _causes(error) if _is_refusal(each)), None)
+        if refused is None:
+            raise
+        user = os.geteuid()
+        mend = (
+            f"let user {user} read and write there (docs/operations.md, Volumes), or set {variable} to another folder"
+        )
+        where = f"{refused.filename or folder} ({variable}={folder})"
+        raise UserError(f"{where}: {refused.strerror} for user {user}: {mend}") from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_refusal(error: BaseException) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def open_store(uri: str, error_of: Callable[[str], Exception]) -> tuple[Any, str]:
