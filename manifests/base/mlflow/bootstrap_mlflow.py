@@ -4,7 +4,8 @@ An init container of every replica, so each action leaves alone what is right al
 password changed there is changed here, where MLflow itself would keep the one it first saw.
 
 Environment: libpq's `PG*`; `MLFLOW_AUTH_ADMIN_USERNAME` and `_PASSWORD` (administrator); `MLFLOW_TRACKING_USERNAME` and
-`_PASSWORD` (the pipelines' account); `CREATE_BUCKETS` (names with spaces between; only where the object store is the cluster's own).
+`_PASSWORD` (the pipelines' account); `CREATE_BUCKETS` (names with spaces between; only where the object store is the
+cluster's own).
 """
 
 import os
