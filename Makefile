@@ -40,9 +40,9 @@ requirements: $(VENV)/installed-dev ## Write the images' pinned requirements ane
 
 sbom: $(VENV)/installed-dev ## Write build/sbom/*.json: the Python packages of the images, as CycloneDX
 	mkdir -p build/sbom
-	for image in train serve; do \
-		cat images/torch-$(or $(ACCELERATOR),cpu).txt images/requirements-$$image.txt | \
-		$(BIN)/cyclonedx-py requirements - --output-reproducible --validate --output-file build/sbom/$$image.json || exit; \
+	for image in train:$(or $(ACCELERATOR),cpu) serve:$(or $(SERVE_ACCELERATOR),cpu); do \
+		cat images/torch-$${image#*:}.txt images/requirements-$${image%:*}.txt | \
+		$(BIN)/cyclonedx-py requirements - --output-reproducible --validate --output-file build/sbom/$${image%:*}.json || exit; \
 	done
 
 clean: ## Remove environment and caches; runs and what MLflow keeps stay

@@ -14,12 +14,13 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from kfp import dsl, kubernetes
 
+from sella_rec.object_store import OBJECT_STORE_VARIABLES
 from sella_rec.tracking.runs import SERVER_VARIABLES
 
 MODEL_CACHE_CLAIM = "sella-rec-models"
 CHECKPOINTS_CLAIM = "sella-rec-checkpoints"
 HUGGING_FACE_SECRET = "sella-rec-huggingface"  # key: HF_TOKEN
-OBJECT_STORE_SECRET = "sella-rec-object-store"  # keys: AWS_ACCESS_KEY_ID and so on, see below
+OBJECT_STORE_SECRET = "sella-rec-object-store"  # keys: as OBJECT_STORE_VARIABLES
 CHECKPOINT_STORE_SECRET = "sella-rec-checkpoint-store"  # the same keys, for launch.checkpoint_uri
 MLFLOW_SECRET = "kfp-mlflow-credentials"  # keys: as SERVER_VARIABLES
 
@@ -27,7 +28,7 @@ _CACHE, _CHECKPOINTS = "/cache", "/checkpoints"
 # Paths of the mounts above, for the LLM steps. Not set on a laptop, where `sella run` has its own.
 LLM_ENVIRONMENT = {"HF_HOME": f"{_CACHE}/huggingface", "SELLA_CACHE": _CACHE, "SELLA_CHECKPOINTS": _CHECKPOINTS}
 
-_OBJECT_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+USER = 10001  # the images' own; volumes have to let it write
 _GPU_TAINT = "nvidia.com/gpu"
 
 # Seconds. A step past its own is killed and retried; a run past the last has run away.
@@ -152,6 +153,8 @@ class StepResources:
         # MLflow runs are found by it
         kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
         kubernetes.set_timeout(task, TIMEOUTS[group])
+        # KFP sets the rest of the restricted standard itself; fsGroup, which would open volumes, it has no way to set
+        kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
         for key, value in _labels(task.name, group).items():
             kubernetes.add_pod_label(task, key, value)
         return task
@@ -164,7 +167,9 @@ def with_retries(task: dsl.PipelineTask, retries: int, backoff: str) -> dsl.Pipe
 
 def with_object_store(task: dsl.PipelineTask, secret: str = OBJECT_STORE_SECRET) -> dsl.PipelineTask:
     """Give a step a store's credentials, by default those of the team's data and recommendations; no other has them."""
-    kubernetes.use_secret_as_env(task, secret, {key: key for key in _OBJECT_STORE_KEYS}, optional=True)
+    # under names of their own: the launcher, which keeps the run's artifacts, reads AWS_* too
+    variables = {key: f"SELLA_{key}" for key in OBJECT_STORE_VARIABLES}
+    kubernetes.use_secret_as_env(task, secret, variables, optional=True)
     return task
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from fsspec.core import url_to_fs
+
+from sella_rec.errors import UserError
+from sella_rec.object_store import check_answers, use_step_credentials
 
 
 @contextmanager
@@ -47,6 +51,41 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@contextmanager
+def refusals_told(folder: Path, variable: str) -> Iterator[None]:
+    """Say who may not write where, when what the block does is refused by a volume that belongs to somebody else.
+
+    Args:
+        folder: below which the block writes.
+        variable: of the environment, that names the folder.
+
+    Raises:
+        UserError: a file system refused; also where a library's error hides that it did.
+    """
+    try:
+        yield
+    except Exception as error:
+        refused = next((each for each in _causes(error) if _is_refusal(each)), None)
+        if refused is None:
+            raise
+        user = os.geteuid()
+        mend = (
+            f"let user {user} read and write there (docs/operations.md, Volumes), or set {variable} to another folder"
+        )
+        where = f"{refused.filename or folder} ({variable}={folder})"
+        raise UserError(f"{where}: {refused.strerror} for user {user}: {mend}") from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_refusal(error: BaseException) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 def open_store(uri: str, error_of: Callable[[str], Exception]) -> tuple[Any, str]:
     """The file system behind a path or URI, and what it calls the place.
 
@@ -54,12 +93,15 @@ def open_store(uri: str, error_of: Callable[[str], Exception]) -> tuple[Any, str
         error_of: makes the error from its message.
 
     Raises:
-        Exception: of `error_of`: not an address, or no driver for its kind.
+        Exception: of `error_of`: not an address, no driver for its kind, or an S3 store that does not answer.
     """
+    use_step_credentials()
     try:
-        return url_to_fs(uri)
+        filesystem, path = url_to_fs(uri)
     except ImportError as error:
         message = f"{uri}: the driver for this kind of address is not installed: {error} (with pip)"
         raise error_of(message) from error
     except ValueError as error:
         raise error_of(f"{uri}: {error}; give a path or an fsspec URI such as s3://bucket/folder") from error
+    check_answers(filesystem, uri, error_of)
+    return filesystem, path

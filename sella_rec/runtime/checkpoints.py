@@ -5,9 +5,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
+
+from sella_rec.files import refusals_told
 
 # Held open until the process ends: the lock goes with it.
 _locks: list[IO[bytes]] = []
@@ -18,6 +21,9 @@ def checkpoint_folder(root: Path, key: Iterable[str], inputs: Mapping[str, Path]
     """The folder for work that is the same in every respect: `key` and the content of `inputs`.
 
     Under `sella run` it waits until no other process works in it: a killed run's last step may need a moment to end.
+
+    Raises:
+        UserError: this account may not write there.
     """
     digest = hashlib.sha256()
     key = list(key)
@@ -26,7 +32,10 @@ def checkpoint_folder(root: Path, key: Iterable[str], inputs: Mapping[str, Path]
     for name, path in sorted(inputs.items()):
         digest.update(f"{name}={content_digest(path)}\0".encode())
     folder = root / f"{key[0]}-{digest.hexdigest()[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
+    with refusals_told(root, "SELLA_CHECKPOINTS"):
+        folder.mkdir(parents=True, exist_ok=True)
+        # one that an attempt under another account has left is no better than none
+        tempfile.TemporaryFile(dir=folder).close()
     # network file systems, where clusters keep checkpoints, may know no locks
     if "SELLA_LOCK" in os.environ:
         lock = folder.with_suffix(".lock").open("wb")

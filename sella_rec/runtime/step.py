@@ -189,11 +189,10 @@ def _steps_before(inputs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 
 
 def _clear_copies(config: Config, checkpoints: Path) -> None:
-    store = open_checkpoint_store(config.launch, checkpoints)
-    if store is None:
-        return
     try:
-        store.clear()
+        store = open_checkpoint_store(config.launch, checkpoints)
+        if store is not None:
+            store.clear()
     except CheckpointStoreError as error:
         # the work is done: what is left there costs space and no more
         log.warning("copies of checkpoints are left behind: %s", error)

@@ -12,7 +12,8 @@ import yaml
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
 # components that an overlay may take in, each tried on top of one
-VARIANTS = {f"local-kind-{way}": ("local-kind", MANIFESTS / "serving" / way) for way in ("deployment", "kserve")}
+OPTIONAL = ("serving/deployment", "serving/kserve", "components/trainer", "components/private-registry")
+VARIANTS = {f"local-kind-{Path(each).name}": ("local-kind", MANIFESTS / each) for each in OPTIONAL}
 BUILT = os.environ.get("SELLA_BUILT_MANIFESTS")
 Object = dict[str, Any]
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}

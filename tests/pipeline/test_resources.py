@@ -18,6 +18,7 @@ from pipeline.resources import (
     MODEL_CACHE_CLAIM,
     OBJECT_STORE_SECRET,
     Placement,
+    USER,
 )
 from pipeline.steps import STEPS
 from sella_rec.tracking.runs import SERVER_VARIABLES
@@ -125,7 +126,21 @@ def test_credentials_come_from_secrets_that_may_be_missing_and_go_only_where_the
         assert ("sella-rec-object-store" in given) == (step in DATA_STEPS)
         assert ("sella-rec-checkpoint-store" in given) == (step in TRAINING_STEPS)
     assert secrets(pods["tune-llm"])["sella-rec-huggingface"] == {"HF_TOKEN": "HF_TOKEN"}
-    assert "AWS_SECRET_ACCESS_KEY" in secrets(pods["prepare-data"])["sella-rec-object-store"]
+    for step, secret in (("prepare-data", "sella-rec-object-store"), ("fuse", "sella-rec-checkpoint-store")):
+        # not as AWS_*, which Kubeflow Pipelines' launcher in the same container would take for its own
+        assert secrets(pods[step])[secret] == {
+            "SELLA_AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID",
+            "SELLA_AWS_SECRET_ACCESS_KEY": "AWS_SECRET_ACCESS_KEY",
+            "SELLA_AWS_ENDPOINT_URL": "AWS_ENDPOINT_URL",
+            "SELLA_AWS_DEFAULT_REGION": "AWS_DEFAULT_REGION",
+        }
+
+
+def test_steps_run_as_the_images_account(pods):
+    dockerfile = (Path(__file__).parents[2] / "images" / "Dockerfile").read_text()
+    assert set(re.findall(r"(?m)^USER (.*)$", dockerfile)) == {f"{USER}:{USER}"}
+    for step in EVERYTHING:
+        assert pods[step]["securityContext"] == {"runAsUser": str(USER), "runAsGroup": str(USER), "runAsNonRoot": True}
 
 
 def test_steps_and_runs_end_in_time_and_are_cleared_away(documents, pods):

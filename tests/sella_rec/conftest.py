@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,34 @@ from sella_rec.llm.soft_tokens import SoftTokens
 N_USERS, N_ITEMS, DIM = 6, 12, 5
 WORDS = ("Star", "Heart", "Heist", "Puppy", "Moon Orbit", "Wedding Letter Rose", "Vault")
 TITLES = ["", *(f"{WORDS[i % len(WORDS)]} {'again ' * (i % 3)}{i}" for i in range(1, N_ITEMS + 1))]
+
+
+class ForeignFolder:
+    """A folder that another account owns, as a fresh volume is another's."""
+
+    def __init__(self, path: Path):
+        self.path, self.user = path, os.geteuid() or 10001
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Meanwhile this process may not write there; root, whom nothing refuses, is another user."""
+        self.path.chmod(0o555)
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(self.user)
+        try:
+            yield
+        finally:
+            os.seteuid(before)
+            self.path.chmod(0o755)
+
+
+@pytest.fixture
+def foreign_folder() -> Iterator[ForeignFolder]:
+    # pytest's own folders are closed to other users
+    path = Path(tempfile.mkdtemp())
+    yield ForeignFolder(path)
+    shutil.rmtree(path)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,11 @@
-"""Prepares what the MLflow server needs before it starts: tables, accounts, and a bucket where it owns the store.
+"""Prepares what the MLflow server needs before it starts: tables, accounts, and buckets where it owns the store.
 
 An init container of every replica, so each action leaves alone what is right already. Accounts follow the Secrets: a
 password changed there is changed here, where MLflow itself would keep the one it first saw.
 
 Environment: libpq's `PG*`; `MLFLOW_AUTH_ADMIN_USERNAME` and `_PASSWORD` (administrator); `MLFLOW_TRACKING_USERNAME` and
-`_PASSWORD` (the pipelines' account); `CREATE_BUCKET` (name; only where the object store is the cluster's own).
+`_PASSWORD` (the pipelines' account); `CREATE_BUCKETS` (names with spaces between; only where the object store is the
+cluster's own).
 """
 
 import os
@@ -25,8 +26,8 @@ def main() -> None:
         connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", uri], check=True)
         ensure_accounts(uri)
-    if bucket := os.environ.get("CREATE_BUCKET"):
-        ensure_bucket(bucket)
+    if buckets := os.environ.get("CREATE_BUCKETS"):
+        ensure_buckets(buckets.split())
 
 
 def ensure_accounts(uri: str) -> None:
@@ -52,12 +53,14 @@ def required(variable: str) -> str:
     return value
 
 
-def ensure_bucket(name: str) -> None:
+def ensure_buckets(names: list[str]) -> None:
     import boto3
 
     s3 = boto3.client("s3")
-    if name not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
-        s3.create_bucket(Bucket=name)
+    there = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    for name in names:
+        if name not in there:
+            s3.create_bucket(Bucket=name)
 
 
 if __name__ == "__main__":

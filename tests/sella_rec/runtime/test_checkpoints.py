@@ -1,8 +1,10 @@
+import re
 import subprocess
 import sys
 
 import pytest
 
+from sella_rec.errors import UserError
 from sella_rec.runtime.checkpoints import checkpoint_folder, content_digest
 
 KEY = ("tune-llm", "{}", "v1")
@@ -24,6 +26,19 @@ def test_the_same_work_has_the_same_folder_wherever_its_inputs_lie(tmp_path, dat
     assert checkpoint_folder(tmp_path / "root", KEY, {"dataset": moved}) == first
     assert first.is_dir()
     assert first.name.startswith("tune-llm-")
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_volume_that_does_not_let_this_account_write_is_told_with_path_account_and_mend(foreign_folder, left):
+    root, user = foreign_folder.path, foreign_folder.user
+    if left:
+        # by an attempt under another account
+        checkpoint_folder(root, KEY, {}).chmod(0o555)
+    with foreign_folder.refusing(), pytest.raises(UserError) as told:
+        checkpoint_folder(root, KEY, {})
+    where = rf"{root}/tune-llm-\w+\S* \(SELLA_CHECKPOINTS={root}\)"
+    assert re.match(rf"{where}: Permission denied for user {user}: let user {user} read and write", str(told.value))
+    assert "docs/operations.md, Volumes" in str(told.value)
 
 
 @pytest.mark.parametrize("key", [("fuse", "{}", "v1"), ("tune-llm", '{"seed":1}', "v1"), ("tune-llm", "{}", "v2")])
