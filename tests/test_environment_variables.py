@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sella_rec.object_store import OBJECT_STORE_VARIABLES
 from sella_rec.tracking.runs import SERVER_VARIABLES
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +22,7 @@ def in_code() -> set[str]:
     """Names in quotes, as code asks for a variable, and those that the pipeline forms of MLflow's."""
     files = [file for folder in CODE for file in (ROOT / folder).rglob("*.py")]
     quoted = {name for file in files for name in re.findall(rf"""["']({NAME})["']""", file.read_text())}
-    return quoted | {f"SELLA_{name}" for name in SERVER_VARIABLES}
+    return quoted | {f"SELLA_{name}" for name in (*SERVER_VARIABLES, *OBJECT_STORE_VARIABLES)}
 
 
 def in_settings() -> set[str]:

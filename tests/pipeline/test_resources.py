@@ -17,8 +17,8 @@ from pipeline.resources import (
     MLFLOW_SECRET,
     MODEL_CACHE_CLAIM,
     OBJECT_STORE_SECRET,
-    Placement,
     USER,
+    Placement,
 )
 from pipeline.steps import STEPS
 from sella_rec.tracking.runs import SERVER_VARIABLES

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import s3fs
-
 from components.prepare_data.files import fingerprint, read_files
+
 from components.recommend.output import Output, OutputError
 from sella_rec import object_store
 from sella_rec.config import LaunchConfig
