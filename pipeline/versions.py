@@ -19,7 +19,7 @@ _EMBEDDED = "embedded:"
 
 
 def code_version() -> str:
-    """Hash of the source of all steps, templates included, and of the library but for its server: 16 hex digits."""
+    """Hash of the source of all steps, templates included, and of the library without its server: 16 hex digits."""
     digest = hashlib.sha256()
     for root in (Path(sella_rec.__path__[0]), Path(components.__path__[0])):
         for file in sorted(path for path in root.rglob("*") if path.suffix in _SOURCE):
@@ -33,10 +33,10 @@ def code_version() -> str:
 def data_version(config: DataConfig) -> str:
     """Hash that changes when the input's files do, by size, time of change or whatever the store offers.
 
-    A named data set that is to be downloaded is the same for ever.
+    A named data set that is downloaded never changes.
 
     Raises:
-        DataError: nothing is there, or the store cannot be reached.
+        DataError: there is no such file, or the store cannot be reached.
     """
     from components.prepare_data.files import fingerprint
     from components.prepare_data.named import is_named, resolve

@@ -20,10 +20,10 @@ def find_champion(config: Config, tracker: Tracker) -> str:
         tracker: receives it as a parameter.
 
     Returns:
-        Empty where there is none, and where `MLFLOW_TRACKING_URI` is not set.
+        Empty if there is none, or if `MLFLOW_TRACKING_URI` is not set.
     """
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        log.warning("MLFLOW_TRACKING_URI is not set: there is no registry, and so no champion")
+        log.warning("MLFLOW_TRACKING_URI is not set: without a registry there is no champion")
         return ""
     from mlflow import MlflowClient
 

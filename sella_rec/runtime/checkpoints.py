@@ -1,4 +1,4 @@
-"""Where a step keeps the checkpoints that outlive a killed attempt."""
+"""Where a step writes the checkpoints that outlive a killed attempt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIMES_FILE = "steps.json"
 def checkpoint_folder(root: Path, key: Iterable[str], inputs: Mapping[str, Path]) -> Path:
     """The folder for work that is the same in every respect: `key` and the content of `inputs`.
 
-    Under `sella run` it waits until no other process works in it: a killed run's last step may need a moment to end.
+    Under `sella run` this waits until no other process uses it: a killed run's last step may need a moment to end.
     """
     digest = hashlib.sha256()
     key = list(key)
@@ -27,7 +27,7 @@ def checkpoint_folder(root: Path, key: Iterable[str], inputs: Mapping[str, Path]
         digest.update(f"{name}={content_digest(path)}\0".encode())
     folder = root / f"{key[0]}-{digest.hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
-    # network file systems, where clusters keep checkpoints, may know no locks
+    # network file systems, where clusters keep checkpoints, may not support locks
     if "SELLA_LOCK" in os.environ:
         lock = folder.with_suffix(".lock").open("wb")
         fcntl.flock(lock, fcntl.LOCK_EX)
