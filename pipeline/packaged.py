@@ -1,4 +1,4 @@
-"""The configurations that come with the package, by name."""
+"""The configurations included in the package, by name."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The one base of the errors that are meant for users."""
+"""The base class of the errors that are meant for users."""
 
 
 class UserError(Exception):

@@ -28,13 +28,13 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary, replaced = (final.with_name(f".{final.name}.{os.getpid()}.{suffix}") for suffix in ("tmp", "old"))
-    # a killed process may have left them under a process id that has come round again
+    # a killed process may have left them, and process ids are reused
     _remove(temporary)
     _remove(replaced)
     try:
         yield temporary
         if not temporary.exists():
-            raise FileNotFoundError(f"nothing was written to {temporary}, so {final} is left as it was")
+            raise FileNotFoundError(f"nothing was written to {temporary}; {final} is unchanged")
         if final.is_dir():
             # a folder cannot be replaced in one move: out of the way first, so that a kill loses neither
             final.replace(replaced)
@@ -99,7 +99,7 @@ def open_store(uri: str, error_of: Callable[[str], Exception]) -> tuple[Any, str
     try:
         filesystem, path = url_to_fs(uri)
     except ImportError as error:
-        message = f"{uri}: the driver for this kind of address is not installed: {error} (with pip)"
+        message = f"{uri}: the driver for this kind of address is not installed: {error}; install it with pip"
         raise error_of(message) from error
     except ValueError as error:
         raise error_of(f"{uri}: {error}; give a path or an fsspec URI such as s3://bucket/folder") from error

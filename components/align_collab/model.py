@@ -24,7 +24,7 @@ class AlignedModel(nn.Module):
     """Joint loss of stage 2 (SeLLa-Rec, arXiv 2504.10107): L_collab + weight * L_align.
 
     Ours, not the paper's: with `semantic_bias`, an item's bias is the one learned from its ratings plus a linear
-    function of its semantics, so that an item with few ratings or none is judged by what its title says.
+    function of its semantics, so that an item with few ratings or none is scored by what its title says.
 
     Args:
         collab: warm-started collaborative model.

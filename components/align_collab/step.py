@@ -25,7 +25,7 @@ def align_collab(config: Config, dataset: Path, collab: Path, semantics: Path, o
     """Train the warm-started collaborative model and the projection jointly, and write both.
 
     Args:
-        config: sections align, collab (which model feeds, and its weight decay), and seed.
+        config: sections align, collab (the fused model and its weight decay), and seed.
         dataset: prepare-data's folder.
         collab: train-collab's folder.
         semantics: distill-items' folder.
@@ -69,7 +69,7 @@ def _load_semantics(folder: Path, data: PreparedData) -> torch.Tensor:
     if len(semantics) != data.n_items + 1:
         raise ValueError(
             f"{folder}/semantics.safetensors has {len(semantics)} rows, expected {data.n_items + 1} (items and "
-            "padding): it was distilled for another data set; run distill-items again"
+            "padding): it was distilled from another data set: run distill-items again"
         )
     return semantics
 

@@ -39,7 +39,7 @@ class Measures:
 
 @dataclass
 class Fit:
-    """What a training leaves beside the model."""
+    """Results of a training besides the model."""
 
     epochs: list[dict[str, float]]  # collab_loss, align_loss and the measures, from epoch 1 on
     best_epoch: int
@@ -50,8 +50,8 @@ def fit(
 ) -> Fit:
     """Train in place; the model ends in the state of the epoch with the best valid AUC + top-10 retrieval.
 
-    Valid AUC alone hardly moves, as the model comes trained, so it would pick an epoch by its noise. Both are shares
-    between 0 and 1, and whoever wants less of the one sets `weight`.
+    Valid AUC alone hardly changes, as the model is trained already, so that noise would pick the epoch. Both are shares
+    between 0 and 1; `weight` balances them.
 
     Args:
         collab_decay: weight decay the collaborative model was trained with: with less, it would overfit from here.

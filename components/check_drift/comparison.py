@@ -1,10 +1,10 @@
 """Whether interactions since a model was trained are like those it was trained on.
 
-Like is compared with like: the new window with the last windows of equal length before the model's end, each measured
-against what was known at its start. A measure has drifted where two things hold: it has moved by more than the
-configured size, and by more than chance would move it. Chance is told by a permutation test over users (each with all
-their rows in a window), because a PSI of a small window is large by chance, and rows of one user come in bursts: a test
-that takes rows for independent, as those of drift libraries (evidently) do, finds drift in resamples of the same data.
+The new window is compared with the last windows of the same length in the model's data, each measured against what was
+known at its start. A measure has drifted if it has moved by more than the configured size, and by more than chance
+explains. Chance is estimated by a permutation test over users (each with all their rows in a window), because the PSI
+of a small window is large by chance, and rows of one user come in bursts: a test that treats rows as independent, as
+those of drift libraries (evidently) do, finds drift in resamples of the same data.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def compare(
         seed: of the permutations.
 
     Returns:
-        None where the reference's rows are all of one second: they have no past to be measured against.
+        None if the reference's rows are all of one second: they have no past to be measured against.
     """
     old = reference.rows
     begin, since = int(old["timestamp"].min()), int(old["timestamp"].max())  # type: ignore[arg-type]
@@ -151,7 +151,7 @@ def _measure(
     is_share = name in SHARES
     moved = shares[1][1] - shares[0][1] if is_share else float(psi(before, now))
     limit = config.share if is_share else config.psi
-    # fewer strangers than usual are no reason to train anew
+    # fewer unseen users or items than usual are no reason to train again
     far = moved >= limit if name.startswith("unseen") else abs(moved) >= limit
     return DriftMeasure(
         before=shares[0][1] if is_share else None,
@@ -167,9 +167,9 @@ def _measure(
 
 
 def _chances(then: Counts, now: Counts, random: np.random.Generator) -> dict[str, float]:
-    """By measure, how often users parted at random differ in PSI at least as much as `then` and `now` do.
+    """By measure, how often users split at random differ in PSI at least as much as `then` and `now` do.
 
-    All measures of one parting come from one matrix product: scipy's `permutation_test`, a measure at a time, takes ten
+    All measures of one split come from one matrix product: scipy's `permutation_test`, a measure at a time, takes ten
     times as long.
     """
     old, new = (_sample(np.concatenate([counts[name] for name in MEASURES], axis=1), random) for counts in (then, now))
@@ -180,7 +180,7 @@ def _chances(then: Counts, now: Counts, random: np.random.Generator) -> dict[str
         pairs = zip(np.split(total - drawn, edges, axis=-1), np.split(drawn, edges, axis=-1), strict=True)
         return np.stack([psi(*pair) for pair in pairs], axis=-1)
 
-    # what differs by rounding alone is equal
+    # differences by rounding count as equal
     observed = differences(new.sum(axis=0)) - 1e-9
     size = max(1, _NUMBERS_A_BATCH // len(users))
     batches = [min(size, _RESAMPLES - done) for done in range(0, _RESAMPLES, size)]
@@ -188,7 +188,7 @@ def _chances(then: Counts, now: Counts, random: np.random.Generator) -> dict[str
         (differences(random.permuted(np.tile(is_new, (batch, 1)), axis=1) @ users) >= observed).sum(axis=0)
         for batch in batches
     )
-    # the parting at hand is one of those that chance could have made
+    # the observed split is one of those that chance could have made
     return dict(zip(MEASURES, ((1 + reached) / (1 + _RESAMPLES)).tolist(), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""What is measured of a window of interactions, for each user apart, since rows of one user depend on each other.
+"""Measures of a window of interactions, for each user separately, since rows of one user depend on each other.
 
 Shapes: U users of a window, I its items, bins by measure.
 """
@@ -72,7 +72,7 @@ def count(window: NewInteractions, titles: pl.DataFrame, vocabulary: Sequence[st
 
 
 def bin_labels(vocabulary: Sequence[str]) -> dict[str, list[str]]:
-    """What the bins of each measure are, for people."""
+    """Labels of the bins of each measure, for the report."""
     powers = [2**index for index in range(_ACTIVITY_BINS)]
     return {
         "like_rate": ["dislike", "like"],

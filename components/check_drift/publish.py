@@ -1,4 +1,4 @@
-"""Hands the decision to those who look at the run: Kubeflow's page of the step, and the pipeline's MLflow run."""
+"""Publishes the decision: on Kubeflow's page of the step, and in the pipeline's MLflow run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def publish(drift: Path, metrics: Any, report: str) -> None:
     comparison = json.loads((drift / "drift.json").read_text())["comparison"]
     for name, measured in (comparison["measures"] if comparison else {}).items():
         metrics.log_metric(name, round(measured["moved"], 5))
-    # a local cache takes an artifact without a file for a lost one
+    # a local cache treats an artifact without a file as lost
     for path in (Path(metrics.path), Path(report)):
         path.parent.mkdir(parents=True, exist_ok=True)
     Path(metrics.path).write_text(json.dumps(metrics.metadata))
@@ -31,7 +31,7 @@ def publish(drift: Path, metrics: Any, report: str) -> None:
 
 
 def log_drift(run: StepRun, drift: Path) -> None:
-    """Tag the pipeline's run with the decision, and keep the report there; a run that trains nothing says so first."""
+    """Tag the pipeline's run with the decision and log the report there; if nothing is trained, its note says so."""
     if run.parent_id is None:
         return
     decision = json.loads((drift / "drift.json").read_text())

@@ -33,7 +33,7 @@ def write_report(
     reference: Reference | None,
     config: RetrainConfig,
 ) -> None:
-    """Write the page; without a champion or its reference it says so and no more."""
+    """Write the page; without a champion or its reference it says only that."""
     measures = comparison.measures if comparison else {}
     page = render(
         _TEMPLATE,
@@ -52,7 +52,7 @@ def write_report(
 
 
 def _bins(name: str, measured: DriftMeasure) -> list[Bin]:
-    """The bins to show: of words, those that moved most."""
+    """The bins to show; for words, those that changed most."""
     bins = [Bin(*values) for values in zip(measured.labels, *measured.bins, strict=True)]
     if name == "title_words":
         named = [one for one in bins if one.label != OTHER_WORDS]

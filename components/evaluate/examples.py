@@ -1,4 +1,4 @@
-"""Example recommendations: what SeLLa-Rec would show some test users, and what the other arms think of it."""
+"""Example recommendations: what SeLLa-Rec would show some test users, with the other arms' scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sella_rec.llm.scorer import probability
 from sella_rec.model.bundle import Bundle
 from sella_rec.model.ranker import Ranker, Ranking, Request
 
-# The ranking's time grows with it; the crowd's best thirty are as good a show as its hundreds
+# Time grows with it; for examples, the best thirty by collaborative score do as well as hundreds
 _CANDIDATES = 32
 _MIN_LIKED = 3
 

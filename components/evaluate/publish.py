@@ -1,4 +1,4 @@
-"""Hands evaluate's results to what a pipeline's user interface shows: metrics, a ROC curve, a page."""
+"""Publishes evaluate's results in the pipeline's user interface: metrics, a ROC curve, a page."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def publish(evaluation: Path, metrics: Any, roc: Any, report: str) -> None:
     shown = np.unique(np.linspace(0, len(fpr) - 1, _CURVE_POINTS).astype(int))
     roc.log_roc_curve(fpr[shown].tolist(), tpr[shown].tolist(), threshold[shown].tolist())
     for artifact in (metrics, roc):
-        # what they hold travels as metadata, but a local cache takes an artifact without a file for a lost one
+        # their values are metadata, but a local cache treats an artifact without a file as lost
         _write(Path(artifact.path), json.dumps(artifact.metadata))
     Path(report).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(evaluation / "report.html", report)

@@ -146,9 +146,9 @@ def best_arms(arms: Mapping[str, Any]) -> set[tuple[str, str, str]]:
 
 
 def verdict(interval: tuple[float, float] | None) -> str:
-    """What the interval of a difference allows to say."""
+    """What the interval of a difference shows, in words."""
     if interval is None:
-        return "cannot be told"
+        return "unknown"
     return "better" if interval[0] > 0 else "worse" if interval[1] < 0 else "no clear difference"
 
 

@@ -1,4 +1,4 @@
-"""Compares SeLLa-Rec with its rivals on the test split, which is read here and nowhere else."""
+"""Compares SeLLa-Rec with the other arms on the test split, which no training step reads."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluate(
     """Score the test rows with every arm, summarize, and write the report.
 
     Args:
-        config: sections evaluate, collab (which model feeds), backbone (device), seed.
+        config: sections evaluate, collab (the fused model), backbone (device), seed.
         dataset: prepare-data's folder.
         collab: train-collab's folder, two arms.
         adapter: tune-llm's folder, for late fusion: the text-only LLM's logits on valid.
@@ -58,7 +58,7 @@ def evaluate(
         run_config: the whole configuration of the run, for the report; none: `config` is that.
 
     Raises:
-        ValueError: a model's scores are NaN, or the valid rows drawn for late fusion hold one class.
+        ValueError: a model's scores are NaN, or the valid rows for late fusion have one class only.
         BundleError: `bundle` cannot be read.
     """
     data = PreparedData(dataset)
@@ -93,7 +93,7 @@ def evaluate(
 
 
 def predictions(data: PreparedData, rows: Split, logits: Mapping[str, np.ndarray]) -> pl.DataFrame:
-    """Every row once an arm, with the users' own ids: arm, user_id, item_id, timestamp, label, score, warm."""
+    """Every row once per arm, with the users' own ids: arm, user_id, item_id, timestamp, label, score, warm."""
     ids = pl.DataFrame(
         {
             "user_id": data.users["user_id"].gather(rows.user - 1),

@@ -23,7 +23,7 @@ def slice_masks(rows: Split) -> dict[str, np.ndarray]:
 
 
 def summarize(rows: Split, logits: Mapping[str, np.ndarray], samples: int, seed: int) -> dict[str, Any]:
-    """Evaluate arms and yardstick.
+    """Evaluate the arms and the reference, late fusion.
 
     Args:
         rows: n test rows.
@@ -35,7 +35,7 @@ def summarize(rows: Split, logits: Mapping[str, np.ndarray], samples: int, seed:
         arms: {arm: {slice: {auc, uauc, ndcg, map, rows, users, uauc_ci, auc_ci}}};
         paired: {"sella-vs-<arm>": {uauc_diff, ci, auc_diff, auc_ci}} on all rows;
         late_fusion: as an arm's "all", with `paired`, SeLLa-Rec minus late fusion.
-        What a slice cannot tell, for want of both classes, is None.
+        Metrics of a slice without both classes are None.
     """
     arms: dict[str, dict[str, Any]] = {arm: {} for arm in ARMS}
     for name, mask in slice_masks(rows).items():

@@ -20,7 +20,7 @@ def find_champion(config: Config, tracker: Tracker) -> str:
         tracker: receives it as a parameter.
 
     Returns:
-        Empty where there is none, and where `MLFLOW_TRACKING_URI` is not set.
+        Empty if there is none, or if `MLFLOW_TRACKING_URI` is not set.
     """
     if not has_server():
         log.warning("%s, and so no champion", NO_REGISTRY)

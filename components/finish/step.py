@@ -1,19 +1,19 @@
-"""finish: close the pipeline's MLflow run, whatever became of the steps."""
+"""finish: close the pipeline's MLflow run, however the steps ended."""
 
 from __future__ import annotations
 
 from sella_rec.runtime.supervision import exit_with_runner
 from sella_rec.tracking.runs import close_pipeline_run
 
-# What Kubeflow Pipelines calls the end of a task, in MLflow's words.
+# Kubeflow Pipelines' final states of a task, as MLflow's run statuses.
 _MLFLOW_STATUS = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED"}
 
 
-def finish(state: str) -> None:
-    """Close the run.
+def close_run(state: str) -> None:
+    """Close the run of `KFP_RUN_ID`.
 
     Args:
-        state: SUCCEEDED, FAILED or CANCELLED, as Kubeflow Pipelines says.
+        state: of the pipeline, as Kubeflow Pipelines reports it: SUCCEEDED, CANCELLED, or else it has failed.
     """
     exit_with_runner()
     close_pipeline_run(_MLFLOW_STATUS.get(state, "FAILED"))

@@ -59,18 +59,18 @@ def fuse(
     """Train projections and embedding tables behind the frozen LLM and write the self-contained bundle.
 
     Args:
-        config: sections fuse, prompt, evaluate, align (width of the projection), collab (which model feeds).
+        config: sections fuse, prompt, evaluate, align (width of the projection), collab (the fused model).
         inputs: what the steps before wrote.
         output: the bundle, with `curves.json` and `metrics.json` (valid: text_only; step_0 and trained, the LLM with
             its tokens before and after training; final, as the bundle scores, where the residual's three numbers are
             fitted on the same rows).
-        checkpoints: folder that outlives a killed attempt; training goes on from it, or from its copy in
+        checkpoints: folder that outlives a killed attempt; training continues from it, or from its copy at
             `launch.checkpoint_uri`.
         tracker: receives loss, valid metrics, progress.
         run_config: the whole configuration of the run, for the bundle; none: `config` is that.
 
     Raises:
-        ValueError: the residual cannot be fitted, as the valid rows drawn hold one class.
+        ValueError: the residual cannot be fitted, as the sampled valid rows have one class only.
     """
     set_seed(config.seed)
     data = PreparedData(inputs.dataset)
@@ -88,7 +88,7 @@ def fuse(
     sampled = sample_users(valid, config.fuse.valid_users, config.seed)
     shown = valid.take(sampled)
     if config.fuse.residual:
-        # now, and not once all is trained
+        # before training, not after it
         check_both_classes(shown.label)
 
     def valid_logits(note: str) -> np.ndarray:
@@ -129,7 +129,7 @@ def build_soft_tokens(config: Config, inputs: FuseInputs, llm: Any) -> SoftToken
 def add_residual(soft_tokens: SoftTokens, valid: Split, llm_logits: np.ndarray) -> np.ndarray:
     """Add the collaborative score to the trained LLM's logit, with weights fitted on valid; the sum on valid, [n].
 
-    Not trained along: on train rows, which the collaborative score was fitted to, it leaves the LLM nothing to learn.
+    Not trained together: on train rows, to which the collaborative score is fitted, the LLM would learn nothing.
     """
     collab = soft_tokens.tables.score_split(valid)
     fused = fit_late_fusion(valid.label, llm_logits, collab)

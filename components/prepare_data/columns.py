@@ -9,7 +9,7 @@ import polars as pl
 from components.prepare_data.read import Table
 from sella_rec.data.errors import DataError
 
-# 1e11 seconds is the year 5138 and 1e11 milliseconds is March 1973
+# 1e11 seconds is the year 5138, and 1e11 milliseconds is March 1973
 MILLISECONDS = 1e11
 _ISO = (
     r"^(?<day>\d{4}-\d\d-\d\d)"
@@ -32,9 +32,13 @@ def ids(table: Table, field: str) -> pl.Series:
         values = values.cast(pl.String)
     if values.dtype == pl.Null:
         values = values.cast(pl.Int64)
-    table.reject(field, _empty(values), "an identifier is empty")
+    table.reject(field, _empty(values), "the identifier is empty; leave such rows out")
     if values.dtype.is_float():
-        table.reject(field, values != values.cast(pl.Int64, strict=False).fill_null(0), "an identifier must be whole")
+        table.reject(
+            field,
+            values != values.cast(pl.Int64, strict=False).fill_null(0),
+            "an identifier must be a whole number or text",
+        )
     if values.dtype == pl.String:
         return values
     if not values.dtype.is_numeric():
@@ -52,16 +56,16 @@ def timestamps(table: Table) -> pl.Series:
         DataError: an empty value, milliseconds, or neither Unix seconds nor ISO 8601.
     """
     values = table.frame["timestamp"]
-    table.reject("timestamp", _empty(values), "a time is empty")
+    table.reject("timestamp", _empty(values), "the timestamp is empty; leave such rows out")
     if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
         return values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None))).dt.epoch("s")
     numbers = _numbers(values)
     milliseconds = (numbers.abs() >= MILLISECONDS).fill_null(False) & numbers.is_finite().fill_null(False)
-    table.reject("timestamp", milliseconds, "looks like milliseconds; give seconds (divide by 1000) or ISO 8601")
+    table.reject("timestamp", milliseconds, "looks like milliseconds; give Unix seconds (divide by 1000) or ISO 8601")
     seconds = numbers.floor().cast(pl.Int64, strict=False)
     if values.dtype == pl.String:
         seconds = seconds.zip_with(numbers.is_not_null(), _iso_seconds(values))
-    rule = "not a time; give Unix seconds or ISO 8601 such as 2024-05-31T12:00:00Z"
+    rule = "not a timestamp; give Unix seconds or ISO 8601, such as 2024-05-31T12:00:00Z"
     table.reject("timestamp", seconds.is_null(), rule)
     return seconds
 
@@ -73,11 +77,11 @@ def labels(table: Table, target: str, like_threshold: float) -> pl.Series:
         DataError: empty, not a finite number, or a label other than 0 and 1.
     """
     values = table.frame[target]
-    table.reject(target, _empty(values), f"a {target} is empty; leave such rows out")
+    table.reject(target, _empty(values), f"the {target} is empty; leave such rows out")
     numbers = _numbers(values)
     table.reject(target, ~numbers.is_finite().fill_null(False), f"a {target} must be a number")
     if target == "label":
-        rule = "a label must be 0 or 1; name a column of another scale as the rating"
+        rule = "a label must be 0 or 1; for another scale, set data.columns.rating to this column instead"
         table.reject(target, ~numbers.is_in([0.0, 1.0]), rule)
         return numbers.cast(pl.Int8)
     return (numbers >= like_threshold).cast(pl.Int8)

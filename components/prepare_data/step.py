@@ -1,4 +1,4 @@
-"""prepare-data: from anybody's interactions and items to the folder that every later step reads."""
+"""prepare-data: from a user's interactions and items to the folder that every later step reads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def prepare_data(config: Config, output: Path, tracker: Tracker) -> Report:
         The data report, which is also `output/report.json`; docs/your-data.md describes its keys.
 
     Raises:
-        DataError: input that breaks the contract; `output` is left as it was.
+        DataError: input that violates the contract; `output` is unchanged.
     """
     clean = load(config.data)
     rows = split_rows(clean.rows, config.data)
@@ -51,7 +51,7 @@ def prepare_data(config: Config, output: Path, tracker: Tracker) -> Report:
     logger.info("prepared %d rows of %d users and %d items in %s", *counts, output)
     for rule in DROPPED:
         if report[rule]:
-            logger.warning("%s: dropped %s", rule, report[rule])
+            logger.warning("dropped %s: %s", rule, report[rule])
     tracker.params({key: value for key, value in report.items() if isinstance(value, str)})
     tracker.metrics({key: float(value) for key, value in report.items() if not isinstance(value, str)})
     tracker.artifact(output / "report.json")

@@ -18,7 +18,7 @@ from sella_rec.data.named import resolve
 
 @dataclass(frozen=True)
 class CleanData:
-    """What is left to learn from.
+    """What is left to train on.
 
     Attributes:
         rows: user_id, item_id (int64 or string), timestamp (int64, Unix seconds), label (int8, 1 a like); input order.
@@ -45,8 +45,11 @@ def load(config: DataConfig) -> CleanData:
     titled = rows.join(items, on="item_id", how="semi", maintain_order="left")
     if titled.is_empty():
         mine, theirs = rows["item_id"][0], items["item_id"][0]
-        example = f"{mine!r} there, {theirs!r} here"
-        raise DataError(f"{config.items}: has none of the items of {config.interactions}: {example}; check item_id")
+        example = f"item_id {mine!r} there, {theirs!r} here"
+        raise DataError(
+            f"{config.items}: contains none of the items of {config.interactions} ({example}); "
+            "check data.columns.item_id"
+        )
     without_title = rows.join(untitled, on="item_id", how="semi").height
     active = _active(titled, config)
     kept = _last_of_each_pair(active) if config.duplicates == "newest" else active
@@ -80,8 +83,8 @@ def _load_interactions(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int 
         table.require("user_id", "item_id", "timestamp")
         found = table.require_any("label", "rating")
         if target and found != target:
-            mend = "give all files the same columns"
-            raise DataError(f"{table.file}: has '{found}' where files before it have '{target}'; {mend}")
+            fix = "all files need the same columns"
+            raise DataError(f"{table.file}: has column '{found}' where earlier files have '{target}'; {fix}")
         target = found
         frame = pl.DataFrame(
             {
@@ -95,12 +98,12 @@ def _load_interactions(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int 
         # table by table, so that a file larger than memory passes where the window is small
         frames.append(_in_window(frame, config))
     if not read:
-        raise DataError(f"{config.interactions}: holds no rows")
+        raise DataError(f"{config.interactions}: contains no rows")
     rows = _concat(frames)
     if rows.is_empty():
         window = f"from {config.window_from or 'the first'} until {config.window_until or 'the last'}"
-        mend = "check data.window_from and data.window_until"
-        raise DataError(f"{config.interactions}: none of its {read} rows is in the window {window}; {mend}")
+        fix = "check data.window_from and data.window_until"
+        raise DataError(f"{config.interactions}: none of its {read} rows is in the window {window}; {fix}")
     return rows, {"target": target, "rows_read": read, "rows_outside_window": read - rows.height}
 
 
@@ -118,9 +121,9 @@ def _active(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
     enough_of_item = pl.len().over("item_id") >= config.min_item_rows
     active = rows.filter(enough_of_user & enough_of_item)
     if active.is_empty():
-        wanted = f"a user with {config.min_user_rows} and an item with {config.min_item_rows}"
-        mend = "lower data.min_user_rows or data.min_item_rows"
-        raise DataError(f"{config.interactions}: no row of {wanted} among its {rows.height} rows; {mend}")
+        wanted = f"a user with {config.min_user_rows} rows and an item with {config.min_item_rows}"
+        fix = "lower data.min_user_rows or data.min_item_rows"
+        raise DataError(f"{config.interactions}: none of its {rows.height} rows is of {wanted}; {fix}")
     return active
 
 
@@ -137,7 +140,7 @@ def _load_items(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int], pl.Da
     items = _concat(frames)
     titled = items.drop_nulls("title")
     if titled.is_empty():
-        raise DataError(f"{config.items}: no item has a title in column '{names['title']}'")
+        raise DataError(f"{config.items}: no item has a title in column '{names['title']}'; check data.columns.title")
     kept = titled.unique("item_id", keep="last", maintain_order=True)
     untitled = items.join(kept, on="item_id", how="anti").select("item_id").unique()
     counts = {

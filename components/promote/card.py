@@ -1,4 +1,4 @@
-"""The model card: what a registered version is, how well it does, what it is for and what not, in Markdown."""
+"""The model card of a registered version in Markdown: what it is, how good it is, its intended use and limits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sella_rec.config import Config
 from sella_rec.llm.backbone import EMBEDDED
 
 _ARMS = {"mf": "MF", "lightgcn": "LightGCN", "text_only": "text-only LLM", "sella": "**SeLLa-Rec**"}
-_MOVIELENS = "MovieLens, by GroupLens: not for commercial use without permission; say where it is from"
+_MOVIELENS = "MovieLens, by GroupLens: no commercial use without permission; acknowledge the source"
 _DATA_LICENCES = {
     "embedded:movielens": _MOVIELENS,
     "movielens-1m": _MOVIELENS,
-    "amazon-book": "Amazon reviews 2018, by UCSD: for research; no licence is stated",
+    "amazon-book": "Amazon reviews 2018, by UCSD: for research; no licence stated",
 }
 
 
@@ -22,14 +22,14 @@ def model_card(config: Config, data: Mapping[str, Any], summary: Mapping[str, An
     """The card of a model.
 
     Args:
-        config: that it was trained with.
+        config: of its training.
         data: the data report.
         summary: evaluate's summary.
     """
     return "\n\n".join(
         [
             f"# {config.promote.model_name}",
-            "P(like) of items for users, from the titles (an LLM) and from who liked what (collaborative filtering): "
+            "P(like) of items for users, from titles (an LLM) and from who liked what (collaborative filtering): "
             "SeLLa-Rec, arXiv 2504.10107.",
             _model(config),
             _data(config, data),
@@ -69,7 +69,7 @@ def _data(config: Config, data: Mapping[str, Any]) -> str:
 
 def _figures(summary: Mapping[str, Any]) -> str:
     lines = [
-        f"## Figures\n\nOn {summary['arms']['sella']['all']['rows']:,} test rows that nothing was chosen by; 95 % "
+        f"## Figures\n\nOn {summary['arms']['sella']['all']['rows']:,} test rows, which no setting was chosen on; 95 % "
         "intervals from a bootstrap over users. AUC over all rows, UAUC the mean over users; cold: user or item not in "
         "train.\n",
         "| arm | AUC | UAUC | warm UAUC | cold UAUC | NDCG | MAP |",
@@ -96,25 +96,25 @@ def _use(config: Config, summary: Mapping[str, Any]) -> str:
     cold = summary["arms"]["sella"]["cold"]
     return (
         "## Intended use\n\n"
-        "Ranking items of this catalogue for users of this service, and items that come new to it, by their titles. "
-        "A user that the model does not know is judged by the liked items that are given.\n\n"
+        "Ranking items of this catalogue, and new items by their titles, for users of this service. "
+        "Users unknown to the model are scored by the liked items in the request.\n\n"
         "## Limits\n\n"
-        "- A score is made to order one user's items; as a probability it is as good as the report's calibration.\n"
-        f"- Cold users and items are judged on {cold['rows']:,} test rows and {cold['users']:,} users with both "
-        "classes: few of them say little.\n"
-        "- It repeats what its data holds: what was popular, and who was asked. Nothing was done about fairness.\n"
-        "- Titles are all that it reads of an item, and text that is asked about goes into the LLM's prompt.\n"
+        "- Scores are meant to order one user's items; as probabilities they are as good as the report's calibration.\n"
+        f"- Results for cold users and items rest on {cold['rows']:,} test rows and {cold['users']:,} users with both "
+        "classes; the fewer, the less certain.\n"
+        "- It reproduces biases of its data, such as popularity and who rated. Fairness was not addressed.\n"
+        "- Of an item it reads the title only, and titles in requests go into the LLM's prompt.\n"
         "- Not for decisions about people."
     )
 
 
 def _licences(config: Config) -> str:
-    data = _DATA_LICENCES.get(config.data.interactions, "your own data: your own terms")
+    data = _DATA_LICENCES.get(config.data.interactions, "your own data, on your own terms")
     return f"## Licences\n\n- Backbone: {backbone_licence(config.backbone.name)}\n- Data: {data}"
 
 
 def backbone_licence(name: str) -> str:
-    """What is known of a backbone's licence: the packaged one's, or what a folder's own card says."""
+    """What is known of a backbone's licence: the packaged one's, or what the card in its folder says."""
     if name == EMBEDDED:
         return "SmolLM2, Apache-2.0"
     card = Path(name) / "README.md"
@@ -122,8 +122,8 @@ def backbone_licence(name: str) -> str:
         for line in card.read_text(errors="replace").split("---")[1:2]:
             found = [entry.partition(":")[2].strip() for entry in line.splitlines() if entry.startswith("license:")]
             if found:
-                return f"`{name}`, {found[0]} as its own card says"
-    return f"`{name}`: see its publisher's page; none is noted with the files"
+                return f"`{name}`, {found[0]} according to its card"
+    return f"`{name}`: not stated with the files; see its publisher's page"
 
 
 def _measured(part: Mapping[str, Any], metric: str) -> str:

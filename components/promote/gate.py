@@ -1,11 +1,11 @@
-"""The gate: whether a challenger may take the champion's place, judged on test rows that both have scored.
+"""The gate: whether a challenger replaces the champion, decided on test rows that both have scored.
 
 Whole users are resampled and every model is scored on the same draws (`sella_rec.metrics.bootstrap`), so what is hard
 for all of them cancels. UAUC decides; AUC, cold items, calibration and the number of users can only forbid.
 
-With a tolerance of 0, the lower end of the 95 % interval of the UAUC difference has to be above 0: a model that is only
-as good gets through in 2.5 % of all windows. Above 0 it is a test of non-inferiority: being as good is enough, as long
-as the difference that was seen is not negative.
+With a tolerance of 0, the lower end of the 95 % interval of the UAUC difference must be above 0: a model that is only
+as good passes in 2.5 % of all windows. Above 0 it is a test of non-inferiority: being as good is enough, as long as the
+observed difference is not negative.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CHALLENGER = "challenger"
 
 @dataclass(frozen=True)
 class GateMeasure:
-    """A measure of the challenger, and of a rival where there is one; None where the window cannot tell.
+    """A measure of the challenger, and of a rival if there is one; None if the window has too few rows for it.
 
     Attributes:
         difference: challenger minus rival.
@@ -41,7 +41,7 @@ class GateMeasure:
 
 @dataclass(frozen=True)
 class Check:
-    """One rule, and whether the challenger keeps it."""
+    """One rule, and whether the challenger passes it."""
 
     name: str
     rule: str
@@ -49,19 +49,19 @@ class Check:
     measured: GateMeasure
 
     def __str__(self) -> str:
-        found, told = self.measured, self.name
+        found, text = self.measured, self.name
         if found.rival:
-            told += f" against {found.rival} {_number(found.challenger)} to {_number(found.of_rival)}"
+            text += f" against {found.rival} {_number(found.challenger)} to {_number(found.of_rival)}"
         else:
-            told += f" {_number(found.challenger)}"
+            text += f" {_number(found.challenger)}"
         if found.difference is not None and found.interval is not None:
-            told += f", {found.difference:+.4f} ({found.interval[0]:+.4f} to {found.interval[1]:+.4f})"
-        return told if self.passed else f"{told}, wanted: {self.rule}"
+            text += f", {found.difference:+.4f} ({found.interval[0]:+.4f} to {found.interval[1]:+.4f})"
+        return text if self.passed else f"{text}, required: {self.rule}"
 
 
 @dataclass(frozen=True)
 class PromotionDecision:
-    """What became of the challenger, and why."""
+    """Whether the challenger is promoted, and why."""
 
     promoted: bool
     reason: str
@@ -69,17 +69,17 @@ class PromotionDecision:
 
 
 def decide(window: ScoredRows, config: PromoteConfig, tolerance: float, samples: int, seed: int) -> PromotionDecision:
-    """Hold the challenger against every rival.
+    """Compare the challenger with every rival.
 
     Args:
         window: test rows scored by all of them.
-        config: the guard rails.
+        config: the limits.
         tolerance: UAUC that the challenger may lose.
         samples: bootstrap resamples.
         seed: of the resamples.
 
     Returns:
-        Promoted if every check has passed; the reason gives the numbers of UAUC, or of what failed.
+        Promoted if every check passes; the reason gives the numbers of UAUC, or of the failed checks.
 
     Raises:
         ValueError: a score is NaN.
@@ -95,8 +95,8 @@ def decide(window: ScoredRows, config: PromoteConfig, tolerance: float, samples:
         ]
     checks.append(_calibration(window, config.max_calibration_error))
     failed = [check for check in checks if not check.passed]
-    told = failed or [check for check in checks if check.name == "UAUC"]
-    return PromotionDecision(not failed, "; ".join(str(check) for check in told), checks)
+    named = failed or [check for check in checks if check.name == "UAUC"]
+    return PromotionDecision(not failed, "; ".join(str(check) for check in named), checks)
 
 
 class _Comparison:
@@ -111,7 +111,7 @@ class _Comparison:
 
     @property
     def users(self) -> int:
-        """Those having both classes."""
+        """Number of users with both classes."""
         return int(self._values[_CHALLENGER]["users"] or 0)
 
     def measure(self, metric: Metric, rival: str) -> GateMeasure:
@@ -131,7 +131,7 @@ def _users(users: int, least: int) -> Check:
 
 
 def _uauc(found: GateMeasure, tolerance: float) -> Check:
-    rule = f"interval above {0 - tolerance:g}, difference not below 0"
+    rule = f"interval above {0 - tolerance:g} and difference not below 0"
     kept = found.interval is not None and found.interval[0] > -tolerance and (found.difference or 0) >= 0
     return Check("UAUC", rule, kept, found)
 
@@ -142,7 +142,7 @@ def _auc(found: GateMeasure, most: float) -> Check:
 
 
 def _cold_items(found: GateMeasure, most: float) -> Check:
-    # these rows are few: only a loss that is no chance forbids
+    # these rows are few: only a loss beyond chance counts
     lost = found.interval is not None and found.interval[1] < 0 and (found.difference or 0) < -most
     rule = f"no loss beyond chance of more than {most:g} (promote.max_cold_loss)"
     return Check("AUC on cold items", rule, not lost, found)

@@ -20,7 +20,7 @@ def write_page(outcome: Outcome, path: str | Path) -> None:
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """`promoted`, `reason`, `champion` (its version now) and `checks`, each with its rule and what was measured."""
+    """`promoted`, `reason`, `champion` (its version now) and `checks`, each with its rule and measure."""
     return {"champion": outcome.champion, **asdict(outcome.decision)}
 
 

@@ -21,16 +21,16 @@ from sella_rec.tracking.runs import PARENT_TAG, RUN_TAG
 
 CARD = "model_card.md"
 _LIBRARY = Path(sella_rec.__path__[0]).resolve()
-# What sella_rec needs to load and to ask a bundle; the rest is for training.
+# What sella_rec needs to load a bundle and rank with it; the rest is for training.
 _LIBRARIES = ("torch", "transformers", "peft", "safetensors", "numpy", "polars", "pydantic", "pandas", "pyyaml")
-# A registry in a database keeps no more of a description.
+# A registry in a database truncates longer descriptions.
 _MAX_DESCRIPTION = 5000
 
 
 def register(client: Any, config: Config, bundle: Path, evaluation: Path) -> str:
     """Log the bundle to the active MLflow run and register it; SeLLa-Rec's test metrics become tags.
 
-    The model card is the version's description, and lies with the model and the run as `model_card.md`.
+    The model card is the version's description, and is stored with the model and the run as `model_card.md`.
 
     Args:
         config: that the model was trained with; `promote.model_name` is what it is registered under.
@@ -76,7 +76,7 @@ def _show_with_the_pipeline(client: Any, logged: Any) -> None:
 def _description(card: str) -> str:
     if len(card) <= _MAX_DESCRIPTION:
         return card
-    rest = f"\n\n(The rest is in {CARD}.)"
+    rest = f"\n\n(Continued in {CARD}.)"
     return card[: _MAX_DESCRIPTION - len(rest)] + rest
 
 
@@ -97,7 +97,7 @@ def signature() -> Any:
 
 
 def example_input(bundle: Path) -> pd.DataFrame:
-    """Requests that the bundle can answer: a known user's candidates, a known user's best, somebody new's best."""
+    """Requests that the bundle can answer: a known user's candidates, and the best items for a known and a new user."""
     user = pl.read_parquet(bundle / "users.parquet", n_rows=1)["user_id"][0]
     items = pl.read_parquet(bundle / "items.parquet", n_rows=3)
     return pd.DataFrame(

@@ -1,4 +1,4 @@
-"""promote: register the trained bundle as the challenger, and make it champion if it has earned that."""
+"""promote: register the trained bundle as the challenger, and make it champion if it passes the gate."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run's model.
+    """The result for a run's model.
 
     Attributes:
         model: the registered model's name.
-        version: the challenger's number; empty where nothing is registered.
+        version: the challenger's number; empty if nothing is registered.
         champion: number of the champion now; empty for none.
     """
 
@@ -59,33 +59,33 @@ def promote(
     tracker: Tracker,
     run_config: Config | None = None,
 ) -> Outcome:
-    """Register the bundle with the alias `challenger`, judge it, and give it the alias `champion` if it passes.
+    """Register the bundle with the alias `challenger`, and give it the alias `champion` if it passes the gate.
 
-    It replaces the champion that it was judged against and no other. A step that is tried again finds the version
-    that it registered before, and comes to the same decision.
+    It replaces only the champion that it was compared with. A step that is retried finds the version that it registered
+    before, and comes to the same decision.
 
     Args:
         config: sections promote and evaluate (bootstrap), seed.
         bundle: fuse's folder.
         evaluation: evaluate's folder.
         champion_scores: score-champion's folder.
-        champion: find-champion's word, which the scores belong to.
+        champion: find-champion's result, which the scores belong to.
         tracker: receives version and decision.
         run_config: the whole configuration of the run, for the model card; none: `config` is that.
 
     Returns:
-        Without a version, and a warning in the log, where `MLFLOW_TRACKING_URI` is not set.
+        Without a version, with a warning in the log, if `MLFLOW_TRACKING_URI` is not set.
     """
     name = config.promote.model_name
     if not has_server():
-        log.warning("%s; the model is the folder %s", NO_REGISTRY, bundle)
+        log.warning("not registered: %s; the model is in %s", NO_REGISTRY, bundle)
         return Outcome(name, "", "", PromotionDecision(False, NO_REGISTRY))
     from mlflow import MlflowClient
 
     client, base = MlflowClient(), ModelVersion.parse(champion)
     version = _challenger(client, run_config or config, bundle, evaluation)
     if base and _digest(client, base.name, base.number) == _digest(client, name, version):
-        decision = PromotionDecision(False, f"it is the same model as the champion, {base.label}: nothing to promote")
+        decision = PromotionDecision(False, f"the model is the same as the champion, {base.label}: nothing to promote")
     else:
         decision = judge(config, bundle, evaluation, champion_scores, has_champion=base is not None)
     expected = base.number if base else ""
@@ -100,7 +100,7 @@ def promote(
 
 
 def _challenger(client: MlflowClient, config: Config, bundle: Path, evaluation: Path) -> str:
-    """The version of this pipeline run, registered if that has not been done yet."""
+    """The version of this pipeline run, registered if there is none yet."""
     name = config.promote.model_name
     versions = client.search_model_versions(f"name = '{name}'")
     mine = [str(v.version) for v in versions if v.tags.get(RUN_TAG) == os.environ.get("KFP_RUN_ID")]
@@ -119,7 +119,7 @@ def _digest(client: MlflowClient, name: str, number: str) -> str | None:
 def judge(
     config: Config, bundle: Path, evaluation: Path, champion_scores: Path, has_champion: bool
 ) -> PromotionDecision:
-    """Hold the challenger against the champion, or against the collaborative arms where there is none."""
+    """Compare the challenger with the champion, or with the collaborative arms if there is none."""
     tolerance = config.promote.tolerance if has_champion else config.promote.first_tolerance
     window = read_window(bundle, evaluation, champion_scores)
     return decide(window, config.promote, tolerance, config.evaluate.bootstrap_samples, config.seed)
@@ -128,7 +128,7 @@ def judge(
 def _stale(base: ModelVersion | None, now: ModelVersion | None) -> str:
     before, after = (version.label if version else "none" for version in (base, now))
     return (
-        f"the champion has changed since this run began, from {before} to {after}: judge it against that in a new run"
+        f"the champion has changed since this run began, from {before} to {after}: start a new run to compare with it"
     )
 
 

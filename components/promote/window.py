@@ -1,4 +1,4 @@
-"""The test rows that the gate judges on, with what challenger and rivals made of them."""
+"""The test rows that the gate decides on, with the scores of challenger and rivals."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import polars as pl
 
 PREDICTIONS = "predictions.parquet"
 _ROW = ("user_id", "item_id", "timestamp", "label")
-# The arms of evaluate that a first model has to stand up to.
+# The arms of evaluate that a first model is compared with.
 _COLLABORATIVE = {"MF": "mf", "LightGCN": "lightgcn"}
 
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """Test rows and what the models made of them; n rows.
+    """Test rows and the models' scores of them; n rows.
 
     Attributes:
         user: [n] any integer ids.
@@ -35,7 +35,7 @@ class ScoredRows:
 
 
 def read_window(bundle: Path, evaluation: Path, champion_scores: Path) -> ScoredRows:
-    """Put together what evaluate and score-champion wrote.
+    """Join the results of evaluate and score-champion.
 
     Args:
         bundle: fuse's folder; says which items occur in train.
@@ -50,7 +50,10 @@ def read_window(bundle: Path, evaluation: Path, champion_scores: Path) -> Scored
     if (champion_scores / PREDICTIONS).is_file():
         scored = pl.read_parquet(champion_scores / PREDICTIONS)
         if not scored.select(_ROW).equals(rows.select(_ROW)):
-            raise ValueError(f"{champion_scores / PREDICTIONS} and {evaluation / PREDICTIONS} hold different rows")
+            raise ValueError(
+                f"{champion_scores / PREDICTIONS} and {evaluation / PREDICTIONS} have different rows: run "
+                "score-champion and evaluate again on the same data"
+            )
         rivals = {"champion": scored["score"]}
     else:
         rivals = {name: predictions.filter(arm=arm)["score"] for name, arm in _COLLABORATIVE.items()}

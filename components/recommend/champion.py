@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 def load_champion(
     config: Config, code_version: str, output: str, shards: int, bundle: Path, tracker: Tracker
 ) -> BatchJob:
-    """Download the champion, once for all shards, so that a promotion in between mixes no models.
+    """Download the champion, once for all shards, so that a promotion meanwhile does not mix models.
 
     Args:
         config: sections promote (the model's name), recommend, backbone (device).
         code_version: part of the plan.
         output: where the recommendations will go.
         shards: how many parts.
-        bundle: where the champion's bundle is put.
+        bundle: folder to download the champion's bundle to.
         tracker: receives the plan as parameters.
 
     Raises:
@@ -37,7 +37,7 @@ def load_champion(
         OutputError: the folder holds another batch.
     """
     if not has_server():
-        raise RegistryError(f"{NO_REGISTRY} to take the champion from")
+        raise RegistryError(f"{NO_REGISTRY}: set it to the MLflow server that has the champion")
     from mlflow import MlflowClient
 
     version = require_champion(MlflowClient(), config.promote.model_name)
@@ -69,5 +69,5 @@ def batch_folder(output: str, batch: str) -> str:
         OutputError: no output is named.
     """
     if not output:
-        raise OutputError("output is empty: name a folder or fsspec URI, such as s3://bucket/recommendations")
+        raise OutputError("output is empty: set it to a folder or fsspec URI, such as s3://bucket/recommendations")
     return f"{output.rstrip('/')}/batch={batch}"

@@ -1,4 +1,4 @@
-"""What recommendations to all users are like as a whole.
+"""Measures of the recommendations to all users together.
 
 Shapes: I items, k recommendations a user, d width of the semantics. Items are rows of the catalogue, from 0.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Summary:
-    """Adds users up one at a time, so that a batch need not be held; `measures` gives the figures.
+    """Accumulates users one at a time, so that a batch need not fit in memory; `measures` gives the figures.
 
     Args:
         popularity: int64 [I], how many users have rated each item.
@@ -43,18 +43,18 @@ class Summary:
             self._diversities.append(intra_list_diversity(self._directions[items]))
 
     def measures(self) -> dict[str, float]:
-        """The figures; a mean over nobody is left out.
+        """The figures; means over no users are left out.
 
         Returns:
             users, recommendations: counts.
             user_coverage: share of users with a recommendation (Shani and Gunawardana 2011).
-            catalogue_coverage: share of items recommended to anybody (Ge et al. 2010).
+            catalogue_coverage: share of items recommended to at least one user (Ge et al. 2010).
             gini_index: of how often each item of the catalogue is recommended, see `gini_index`.
             cold_share: share of recommendations whose item was not in train.
             average_popularity: users who have rated an item, mean over a user's recommendations, then over users (ARP,
                 Yin et al. 2012).
             popularity_lift: relative change of that against the items that the users have rated themselves
-                (Abdollahpouri et al. 2020); above 0, popular items are pushed beyond the users' own taste.
+                (Abdollahpouri et al. 2020); above 0, recommended items are more popular than those the users rated.
             intra_list_diversity: mean over users, see `intra_list_diversity`.
         """
         total = int(self._times.sum())

@@ -1,10 +1,10 @@
 """The folder that recommendations go to, here or on any store that fsspec knows, and what makes a part complete.
 
-`shard=000/part.parquet` and so on, `_summary.json`, and last `_manifest.json`: who reads the folder waits for that one.
-Readers of partitioned Parquet pass over names that start with `_`.
+`shard=000/part.parquet` and so on, `_summary.json`, and last `_manifest.json`: readers of the folder wait for that one.
+Readers of partitioned Parquet ignore names that start with `_`.
 
-A file appears whole or not at all: here by a move, on an object store because a PUT is. Where neither holds, a part cut
-short is told by its footer, which Parquet writes last: it holds the plan.
+A file appears whole or not at all: here by a move, on an object store because a PUT is atomic. Where neither holds, a
+truncated part is recognized by its footer, which Parquet writes last: it holds the plan.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PLAN_KEY = b"sella.plan"
 
 
 class OutputError(UserError):
-    """The folder cannot be used; the message names it and the mend."""
+    """The folder cannot be used; the message names it and the fix."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Output:
         return content, table
 
     def check(self, plan: BatchPlan) -> None:
-        """Refuse a folder that holds another plan's parts: nothing is overwritten, and two models are never mixed.
+        """Reject a folder that holds another plan's parts: nothing is overwritten, and two models are never mixed.
 
         Raises:
             OutputError: it does, or the store refuses.
@@ -122,13 +122,13 @@ class Output:
     def _check(self, name: str, schema: pa.Schema, plan: BatchPlan) -> None:
         text = (schema.metadata or {}).get(_PLAN_KEY)
         if text is None:
-            raise OutputError(f"{self.uri}/{name} was not written by this command: give another folder")
+            raise OutputError(f"{self.uri}/{name} was not written by this command: choose another folder")
         found, wanted = json.loads(text), asdict(plan)
         keys = [key for key in wanted if found.get(key) != wanted[key]]
         if keys:
             other = "; ".join(f"{key} {found.get(key)!r}, not {wanted[key]!r}" for key in keys)
-            mend = "give another folder, or remove this one"
-            raise OutputError(f"{self.uri}/{name} is of another batch ({other}): {mend}")
+            fix = "choose another folder, or remove this one"
+            raise OutputError(f"{self.uri}/{name} belongs to another batch ({other}): {fix}")
 
     def _path(self, name: str) -> str:
         return f"{self.path}/{name}"

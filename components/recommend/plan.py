@@ -1,4 +1,4 @@
-"""What a batch is made from, and what the shards are told."""
+"""What a batch is made from, and what its shards need to know."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class BatchPlan:
     """What a batch is made from; on one kind of machine, with as many threads, the same plan gives the same bytes.
 
     Attributes:
-        model: the registered version, for people; empty for a bundle that came as a folder.
+        model: the registered version, for messages; empty for a bundle given as a folder.
         bundle: SHA-256 of the bundle's files.
         code_version: hash of the steps' source.
-        top_n: recommendations a user.
-        retrieve: candidates a user that the LLM ranks.
+        top_n: recommendations per user.
+        retrieve: candidates per user that the LLM ranks.
         shards: how many parts.
     """
 
@@ -40,7 +40,7 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class BatchJob:
-    """What `load-champion` tells the shards.
+    """What `load-champion` passes to the shards.
 
     Attributes:
         config: the model's own, with the run's device and section recommend: the backbone that it names is the one

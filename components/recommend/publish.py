@@ -1,4 +1,4 @@
-"""Shows a batch on the page of its pipeline run in MLflow, beside the step's own."""
+"""Shows a batch on the page of its pipeline run in MLflow, in addition to the step's own page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def publish(run: StepRun | None, measures: Mapping[str, float], model: str, outp
     """Log the measures and where the batch is to the parent run.
 
     Args:
-        run: the step's; none where nothing is tracked.
+        run: the step's; none if nothing is tracked.
     """
     if run is None or run.parent_id is None:
         return

@@ -18,7 +18,7 @@ from sella_rec.tracking.tracker import Tracker
 if TYPE_CHECKING:
     from sella_rec.model.ranker import Ranker
 
-# Users asked together: their rows fill the LLM's batches, and no more than that has to be held.
+# Users ranked together: their rows fill the LLM's batches, and more would only take memory.
 _USERS_A_PASS = 32
 SCHEMA = pa.schema(
     [
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def recommend(config: Config, bundle: Path, output: str, plan: BatchPlan, shard: int, tracker: Tracker) -> int:
-    """Write a shard's part, unless it is there: a shard that is tried again does its work once.
+    """Write a shard's part, unless it is there: a retried shard does its work once.
 
     Args:
         config: section backbone (device).
@@ -53,7 +53,7 @@ def recommend(config: Config, bundle: Path, output: str, plan: BatchPlan, shard:
     """
     users, folder = users_of(bundle, shard, plan.shards), Output.at(output)
     if folder.holds(shard, plan):
-        log.info("shard %d is complete already", shard)
+        log.info("shard %d is already complete", shard)
         return len(users)
     from sella_rec.model.bundle import load_bundle
     from sella_rec.model.ranker import Ranker
@@ -64,13 +64,13 @@ def recommend(config: Config, bundle: Path, output: str, plan: BatchPlan, shard:
 
 
 def users_of(bundle: Path, shard: int, shards: int) -> list[str]:
-    """The ids of a shard's users: every so-manieth, so that shards are alike whatever the users' order means."""
+    """The ids of a shard's users: every `shards`-th, so that shards are alike whatever the users' order."""
     ids = pl.read_parquet(bundle / "users.parquet", columns=["user_id"])["user_id"]
     return ids.gather_every(shards, shard).to_list()
 
 
 def rank_users(ranker: Ranker, users: list[str], plan: BatchPlan, progress: Progress | None = None) -> pa.Table:
-    """Rows of `SCHEMA`, users in their order, best first; none for somebody who has seen everything."""
+    """Rows of `SCHEMA`, users in their order, best first; none for a user who has seen everything."""
     from sella_rec.model.ranker import Request
 
     tables = [SCHEMA.empty_table()]

@@ -36,7 +36,7 @@ def summarize(bundle: Path, output: str, plan: BatchPlan, tracker: Tracker) -> d
     missing = [shard for shard in range(plan.shards) if not folder.holds(shard, plan)]
     if missing:
         raise OutputError(
-            f"{output}: of {plan.shards} shards, {', '.join(map(str, missing))} are missing: run them again"
+            f"{output}: shards {', '.join(map(str, missing))} of {plan.shards} are missing: run them again"
         )
     items = pl.read_parquet(bundle / "items.parquet").with_row_index("row")
     users = _with_rows(pl.read_parquet(bundle / "users.parquet", columns=["user_id", "seen"]), items)

@@ -1,4 +1,4 @@
-"""score-champion: the model in use on the new test rows, since its remembered figures are those of another window."""
+"""score-champion: the model in use on the new test rows, since its recorded figures are of another window."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def score_champion(config: Config, dataset: Path, champion: str, output: Path, t
     Args:
         config: sections evaluate (which rows), backbone (device).
         dataset: prepare-data's folder.
-        champion: find-champion's word; empty: the output folder is left empty.
+        champion: find-champion's result; if it is empty, so is the output folder.
         output: `predictions.parquet`: user_id, item_id, timestamp, label, score (P(like)), in evaluate's order.
         tracker: receives progress.
 
@@ -73,5 +73,5 @@ def _load(version: ModelVersion, device: str) -> Bundle:
     except (BackboneError, BundleError) as error:
         raise RegistryError(
             f"the champion, {version.label}, cannot be scored: {error}. Make another version champion with "
-            "`sella promote VERSION`, or remove the alias champion in MLflow to start afresh"
+            "`sella promote VERSION`, or remove the alias champion in MLflow to start without one"
         ) from error

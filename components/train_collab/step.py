@@ -1,4 +1,4 @@
-"""Trains matrix factorization and LightGCN: the baselines, and the collaborative knowledge that the LLM is given."""
+"""Trains matrix factorization and LightGCN: the baselines, and the collaborative knowledge for the LLM."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from sella_rec.tracking.tracker import Tracker
 
 @dataclass
 class Fit:
-    """What a training leaves beside the model: its curves over epochs (counted from 1) and its valid metrics."""
+    """Results of a training besides the model: its curves over epochs (counted from 1) and its valid metrics."""
 
     train_loss: list[float] = field(default_factory=list)
     valid_auc: list[float] = field(default_factory=list)

@@ -43,7 +43,7 @@ def tune_llm(config: Config, dataset: Path, output: Path, checkpoints: Path, tra
         dataset: prepare-data's folder.
         output: `adapter/` (peft, with `backbone.json`), `valid_logits.parquet` (for late fusion), `metrics.json`,
             `curves.json`.
-        checkpoints: folder that outlives a killed attempt; training goes on from it, or from its copy in
+        checkpoints: folder that outlives a killed attempt; training continues from it, or from its copy at
             `launch.checkpoint_uri`.
         tracker: receives loss, valid metrics, progress.
     """

@@ -1,4 +1,4 @@
-"""What every command needs: its configuration, a console, and errors told in one message."""
+"""What every command needs: its configuration, a console, and errors shown as one message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sella_rec.config import Config
 
-# In a log there is no width to ask for; the table of arms needs about 100.
+# A log has no width; the table of arms needs about 100.
 _LOG_WIDTH = 120
 
 
@@ -34,7 +34,7 @@ def load(
     from sella_rec.config import ConfigError, load_config
 
     if (interactions is None) != (items is None):
-        raise ConfigError("give --interactions and --items together: the titles belong to the ratings")
+        raise ConfigError("use --interactions and --items together: the items hold the titles of the interactions")
     given = {"data.interactions": interactions, "data.items": items, "data.source": source, "backbone.name": backbone}
     paths = [f"{field}={_absolute(value)}" for field, value in given.items() if value is not None]
     return load_config(PACKAGED.get(str(config or "quickstart"), config), [*(overrides or []), *paths])

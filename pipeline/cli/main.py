@@ -1,4 +1,4 @@
-"""The command `sella`. Heavy libraries are imported by the commands that need them: help has to be quick."""
+"""The command `sella`. Heavy libraries are imported by the commands that need them, so that help is quick."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.cli.options import ConfigFile, Overrides
 
 app = typer.Typer(
     name="sella",
-    help="SeLLa-Rec: a recommender that knows both the titles (an LLM) and the crowd (collaborative filtering).",
+    help="SeLLa-Rec: a recommender that combines titles (an LLM) with who liked what (collaborative filtering).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -22,14 +22,19 @@ _LATEST_BUNDLE = Path("runs/latest/bundle")
 
 Interactions = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="user_id, item_id, timestamp and rating or label; file, folder or fsspec URI."),
+    typer.Option(
+        metavar="FILE",
+        help="Interactions: user_id, item_id, timestamp, and rating or label; a file, folder or fsspec URI.",
+    ),
 ]
-Items = Annotated[str | None, typer.Option(metavar="FILE", help="item_id and title; file, folder or fsspec URI.")]
+Items = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Items: item_id and title; a file, folder or fsspec URI.")
+]
 Source = Annotated[
     str | None,
-    typer.Option(metavar="PATH", help="Folder or zip with a named data set's files; without it, they are downloaded."),
+    typer.Option(metavar="PATH", help="Folder or zip with the files of a named data set. Default: download them."),
 ]
-BundleFolder = Annotated[Path, typer.Option("--bundle", metavar="DIR", help="A trained model.")]
+BundleFolder = Annotated[Path, typer.Option("--bundle", metavar="DIR", help="Folder of a trained model.")]
 
 
 @app.command()
@@ -40,45 +45,45 @@ def run(
     items: Items = None,
     source: Source = None,
     backbone: Annotated[
-        str | None, typer.Option(metavar="NAME", help="LLM: a folder or a Hugging Face hub name.")
+        str | None, typer.Option(metavar="NAME", help="LLM to use: a folder or a Hugging Face hub name.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the last run: finished steps and checkpoints are kept.")
+        bool, typer.Option("--resume", help="Continue the last run, from its finished steps and checkpoints.")
     ] = False,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Run every step, even those whose result is known.")
-    ] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, even if its result is cached.")] = False,
 ) -> None:
     """Train SeLLa-Rec and compare it with MF, LightGCN and a text-only LLM.
 
-    Without options: on the packaged MovieLens ratings with the packaged 135M LLM. Results go to runs/latest.
+    By default with the packaged MovieLens ratings and the packaged 135M LLM. Results are in runs/latest.
     """
     with clean_errors():
         from pipeline.local.run import Stopped, start
-        from pipeline.local.run import resume as go_on
+        from pipeline.local.run import resume as resume_last
         from pipeline.local.summary import show_summary
 
         console = open_console()
         given = [config, overrides, interactions, items, source, backbone, no_cache or None]
         if resume and any(option is not None for option in given):
-            raise typer.BadParameter("a resumed run keeps its configuration and cache: give --resume alone")
+            raise typer.BadParameter(
+                "a resumed run keeps its configuration and cache: use --resume without other options"
+            )
         try:
             if resume:
-                finished = go_on(console)
+                finished = resume_last(console)
             else:
                 wanted = load(config, overrides, interactions, items, source, backbone)
                 finished = start(wanted, console, cache=not no_cache)
         except Stopped as stopped:
-            typer.echo("Stopped. `sella run --resume` goes on from here.", err=True)
+            typer.echo("Stopped. Continue with `sella run --resume`.", err=True)
             raise typer.Exit(stopped.code) from None
         show_summary(finished, console)
 
 
 @app.command(name="compile")
 def compile_(
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Where to write them.")] = Path(),
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the files to.")] = Path(),
 ) -> None:
-    """Compile the pipelines to the YAML that Kubeflow Pipelines runs: pipeline.yaml and recommend.yaml."""
+    """Compile the pipelines to YAML for Kubeflow Pipelines: pipeline.yaml and recommend.yaml."""
     from pipeline.compile import FILES, compile_pipeline
 
     for pipeline, name in FILES.items():
@@ -94,10 +99,10 @@ def data(
     items: Items = None,
     source: Source = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep the prepared splits and items (Parquet) here.")
+        Path | None, typer.Option(metavar="DIR", help="Folder to write the prepared splits and items to (Parquet).")
     ] = None,
 ) -> None:
-    """Validate and describe a data set, without training."""
+    """Validate and describe a data set without training."""
     with clean_errors():
         from pipeline.local.describe import describe_data
 
@@ -108,15 +113,20 @@ def data(
 def score(
     bundle: BundleFolder = _LATEST_BUNDLE,
     pairs: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="CSV with columns user_id and item_id to score, in its order.")
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV file with columns user_id and item_id; scores keep its order."),
     ] = None,
-    user: Annotated[str | None, typer.Option(metavar="USER_ID", help="Instead of --pairs: one user.")] = None,
-    item: Annotated[list[str] | None, typer.Option(metavar="ITEM_ID", help="With --user; repeatable.")] = None,
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV to write; without it, print.")] = None,
+    user: Annotated[str | None, typer.Option(metavar="USER_ID", help="One user, instead of --pairs.")] = None,
+    item: Annotated[
+        list[str] | None, typer.Option(metavar="ITEM_ID", help="Item to score for --user; repeatable.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV file to write. Default: print the scores.")
+    ] = None,
 ) -> None:
-    """How likely users are to like items: P(like) for each pair."""
+    """Score pairs of users and items: P(like), how likely the user is to like the item."""
     if (pairs is None) == (user is None or not item):
-        raise typer.BadParameter("give either --pairs FILE, or --user USER_ID with --item ITEM_ID")
+        raise typer.BadParameter("use either --pairs FILE, or --user USER_ID with --item ITEM_ID")
     with clean_errors():
         from pipeline.predict.scores import one_users_pairs, read_pairs, score_pairs
 
@@ -131,38 +141,38 @@ def score(
 
 @app.command()
 def recommend(
-    user_id: Annotated[str | None, typer.Argument(metavar="[USER_ID]", help="As in the interactions.")] = None,
+    user_id: Annotated[str | None, typer.Argument(metavar="[USER_ID]", help="User, as in the interactions.")] = None,
     history: Annotated[
         list[str] | None,
-        typer.Option(metavar="TITLE", help="Liked titles or item_ids, oldest first, for somebody new; repeatable."),
+        typer.Option(metavar="TITLE", help="Liked title or item_id of a new user, oldest first; repeatable."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Number of items per user.")] = 10,
     retrieve: Annotated[
-        int, typer.Option(min=1, help="How many the LLM ranks; the collaborative model chooses them.")
+        int, typer.Option(min=1, help="Number of candidates that the LLM ranks, chosen by the collaborative model.")
     ] = 100,
     bundle: BundleFolder = _LATEST_BUNDLE,
     champion: Annotated[
-        bool, typer.Option("--champion", help="With --all: the registry's champion instead of --bundle.")
+        bool, typer.Option("--champion", help="With --all: use the registry's champion instead of --bundle.")
     ] = False,
-    everybody: Annotated[bool, typer.Option("--all", help="All users of the model; with --output.")] = False,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Recommend to all users of the model; needs --output.")
+    ] = False,
     output: Annotated[
-        str | None, typer.Option(metavar="DIR", help="With --all: folder or fsspec URI, for Parquet files.")
+        str | None, typer.Option(metavar="DIR", help="With --all: folder or fsspec URI to write Parquet files to.")
     ] = None,
-    shards: Annotated[
-        int, typer.Option(min=1, help="With --all: how many parts; a finished one is not done again.")
-    ] = 16,
-    workers: Annotated[int, typer.Option(min=1, help="With --all: processes, each with the model in memory.")] = 1,
+    shards: Annotated[int, typer.Option(min=1, help="With --all: number of parts; finished ones are kept.")] = 16,
+    workers: Annotated[int, typer.Option(min=1, help="With --all: number of processes; each loads the model.")] = 1,
 ) -> None:
-    """The best items that a user has not rated yet; with --all, for every user.
+    """Recommend items that a user has not rated yet; with --all, to every user.
 
-    A batch that was stopped goes on when the same command is given again.
+    To continue a stopped batch, run the same command again.
     """
     if everybody == bool(user_id is not None or history):
-        raise typer.BadParameter("give a USER_ID, or what somebody new liked with --history TITLE, or --all")
+        raise typer.BadParameter("give a USER_ID, or the likes of a new user with --history TITLE, or --all")
     if everybody != (output is not None):
-        raise typer.BadParameter("--all and --output DIR go together")
+        raise typer.BadParameter("use --all and --output DIR together")
     if champion and (not everybody or bundle != _LATEST_BUNDLE):
-        raise typer.BadParameter("--champion goes with --all, and without --bundle")
+        raise typer.BadParameter("use --champion with --all and without --bundle")
     with clean_errors():
         if output is None:
             from pipeline.predict.scores import show_recommendations
@@ -179,13 +189,17 @@ def recommend(
 @app.command()
 def demo(
     bundle: BundleFolder = _LATEST_BUNDLE,
-    champion: Annotated[bool, typer.Option("--champion", help="The registry's champion instead of --bundle.")] = False,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 8000,
-    retrieve: Annotated[int, typer.Option(min=1, help="How many candidates all arms rank; more take longer.")] = 50,
+    champion: Annotated[
+        bool, typer.Option("--champion", help="Show the registry's champion instead of --bundle.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8000,
+    retrieve: Annotated[
+        int, typer.Option(min=1, help="Number of candidates that all models rank; more take longer.")
+    ] = 50,
 ) -> None:
-    """A web page, on this machine only: what the crowd, the text-only LLM and SeLLa-Rec recommend, side by side."""
+    """Show a web page, on this machine only, that compares the collaborative model, the text-only LLM and SeLLa-Rec."""
     if champion and bundle != _LATEST_BUNDLE:
-        raise typer.BadParameter("give --champion or --bundle, not both")
+        raise typer.BadParameter("use --champion or --bundle, not both")
     with clean_errors():
         from pipeline.predict.demo.serve import serve
 
@@ -194,7 +208,7 @@ def demo(
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def serve(context: typer.Context) -> None:
-    """Serve the champion over HTTP, on this machine only; --help lists the options."""
+    """Serve the champion over HTTP, by default on this machine only; --help lists the options."""
     # its own options: the server runs without this package, and without typer
     from sella_rec.serving.__main__ import main as serve_main
 

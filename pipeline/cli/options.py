@@ -14,10 +14,12 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help=f"YAML file, or a packaged one: {', '.join(PACKAGED)}; without it, quickstart.",
+        help=f"YAML file, or the name of a packaged one: {', '.join(PACKAGED)}. Default: quickstart.",
     ),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override, as in fuse.learning_rate=1e-4; repeatable."),
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Override one value, such as fuse.learning_rate=1e-4; repeatable."
+    ),
 ]

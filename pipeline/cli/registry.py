@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
     from sella_rec.tracking.registry import ModelVersion
 
-Model = Annotated[str, typer.Option("--model", metavar="NAME", help="The registered model.")]
+Model = Annotated[str, typer.Option("--model", metavar="NAME", help="Name of the registered model.")]
 
 
 def promote(
-    number: Annotated[str, typer.Argument(metavar="VERSION", help="Its number in MLflow.")],
+    number: Annotated[str, typer.Argument(metavar="VERSION", help="Number of the version in MLflow.")],
     model: Model = REGISTERED_MODEL,
 ) -> None:
-    """Make a registered version the champion, whatever the promotion gate said of it; `sella rollback` undoes it.
+    """Make a registered version the champion, whatever the promotion gate decided; `sella rollback` undoes it.
 
-    The registry is that of MLFLOW_TRACKING_URI; without it, mlflow.db in this folder.
+    The registry is the one at MLFLOW_TRACKING_URI; if that is not set, mlflow.db in the current folder.
     """
     with clean_errors():
         from pipeline.local.tracking import connect
@@ -37,9 +37,9 @@ def promote(
 
 
 def rollback(model: Model = REGISTERED_MODEL) -> None:
-    """Bring back the previous champion; once more, and it is as it was.
+    """Make the previous champion the champion again; a second rollback undoes the first.
 
-    The registry is that of MLFLOW_TRACKING_URI; without it, mlflow.db in this folder.
+    The registry is the one at MLFLOW_TRACKING_URI; if that is not set, mlflow.db in the current folder.
     """
     with clean_errors():
         from pipeline.local.tracking import connect
@@ -49,7 +49,7 @@ def rollback(model: Model = REGISTERED_MODEL) -> None:
         wanted = find(client, model, PREVIOUS)
         if wanted is None:
             raise RegistryError(
-                f"{model} has no previous champion: `sella promote VERSION` takes any; {_known(client, model)}"
+                f"{model} has no previous champion: use `sella promote VERSION`; {_known(client, model)}"
             )
         _replace(client, wanted, "rolled back by command")
 
@@ -66,15 +66,17 @@ def _replace(client: MlflowClient, wanted: ModelVersion, reason: str) -> None:
 
     champion = find_champion(client, wanted.name)
     if champion == wanted:
-        typer.echo(f"{wanted.label} is champion already")
+        typer.echo(f"{wanted.label} is already the champion")
         return
     if not replace_champion(client, wanted.name, champion.number if champion else "", wanted.number, reason):
-        raise RegistryError(f"somebody else has just changed the champion of {wanted.name}: look at it, then try again")
-    before = f"; previous: version {champion.number}" if champion else ""
-    typer.echo(f"{wanted.label} is champion now{before}")
+        raise RegistryError(
+            f"the champion of {wanted.name} has just been changed by someone else: check it in MLflow, then try again"
+        )
+    before = f"; the previous one is version {champion.number}" if champion else ""
+    typer.echo(f"{wanted.label} is now the champion{before}")
 
 
 def _known(client: MlflowClient, model: str) -> str:
-    """Which versions there are, in words."""
+    """Which versions exist, in words."""
     numbers = sorted(int(version.version) for version in client.search_model_versions(f"name = '{model}'"))
-    return f"there are {', '.join(map(str, numbers))}" if numbers else "none is registered; `sella run` registers one"
+    return f"existing: {', '.join(map(str, numbers))}" if numbers else "none is registered; `sella run` registers one"

@@ -31,13 +31,13 @@ def describe_data(config: Config, output: Path | None, console: Console) -> None
     """Prepare the data as a run would, print the report, and keep the folder if `output` is given.
 
     Raises:
-        DataError: the data break the input contract.
+        DataError: the data violate the input contract.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = prepare_data(config, output or Path(folder) / "data", Tracker())
     print_report(report, console)
     if output:
-        console.print(f"\nPrepared data kept in {output}/")
+        console.print(f"\nPrepared data written to {output}/")
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -51,10 +51,12 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"dropped: {', '.join(dropped) or 'nothing'}")
     console.print(
         f"titles: {report['title_characters_mean']:.0f} characters on average, "
-        f"95 % at most {report['title_characters_p95']}, the longest {report['title_characters_max']}"
+        f"95 % have at most {report['title_characters_p95']}, the longest has {report['title_characters_max']}"
     )
     console.print(_splits(report))
-    console.print(f"split {report['split']}; warm: user and item both in train; history: liked items before a row")
+    console.print(
+        f"split: {report['split']}; warm: user and item both in train; history: mean number of liked items before a row"
+    )
 
 
 def _splits(report: Report) -> Table:

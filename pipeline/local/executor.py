@@ -1,6 +1,6 @@
-"""The process that `sella run` starts: the DAG through kfp.local, one subprocess a step, in this Python.
+"""The process that `sella run` starts: the DAG through kfp.local, one subprocess per step, in this Python.
 
-Its output is kfp's own account of the run; what the steps print goes to their own logs.
+Its output is kfp's log of the run; what the steps print goes to their own logs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main(run: RunFolder) -> None:
     """
     exit_with_runner()
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s")
-    # what it warns of is what only a cluster can do: resources, environment from pod labels
+    # it warns of what only a cluster supports: resources, environment from pod labels
     warnings.filterwarnings("ignore", module="kfp")
     request = json.loads(run.request.read_text())
     local.init(

@@ -1,4 +1,4 @@
-"""What a run is doing, while it does it: a live table in a terminal, a line now and then elsewhere."""
+"""Shows the progress of a run: a live table in a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ States = dict[str, dict[str, Any]]
 
 
 def states(run: RunFolder) -> States:
-    """What each step last said of itself.
+    """What each step last reported.
 
-    A silent one is `cached` where one that builds on it has begun, or else `waiting`, or `skipped` where check-drift
-    has found nothing to do.
+    A step without a report is `cached` if one that builds on it has begun, `skipped` if check-drift has found nothing
+    to do, else `waiting`.
     """
     said = {step: read_progress(run.progress / f"{step}.json") for step in STEPS}
     known: set[str] = set()
@@ -41,7 +41,7 @@ def states(run: RunFolder) -> States:
 
 @contextmanager
 def show_progress(run: RunFolder, console: Console) -> Iterator[Callable[[], None]]:
-    """Yield a function that brings what is shown up to date; call it often."""
+    """Yield a function that updates what is shown; call it often."""
     if not console.is_terminal:
         lines = _Lines(console)
         yield lambda: lines.show(states(run))
@@ -51,7 +51,7 @@ def show_progress(run: RunFolder, console: Console) -> Iterator[Callable[[], Non
 
 
 def progress_table(now_states: States, now: float) -> Table:
-    """One row a step: state, how far its loop is, time taken, time left."""
+    """One row per step: state, progress of its loop, time taken, time left."""
     table = Table(box=None, pad_edge=False)
     for heading in ("step", "", "progress", "", "time", "left"):
         table.add_column(heading, justify="right" if heading in ("time", "left") else "left", min_width=5)

@@ -1,4 +1,4 @@
-"""Runs the DAG on this machine: starts it in a process of its own, watches it, and gathers what it made."""
+"""Runs the DAG on this machine: starts it in a separate process, watches it, and gathers its results."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def start(config: Config, console: Console, cache: bool = True) -> RunFolder:
         The finished run's folder, to which `runs/latest` now points unless there was nothing to do.
 
     Raises:
-        RunError: a step failed, or another run is at work in this folder.
+        RunError: a step failed, or another run is active in this folder.
         DataError: the data cannot be found.
         TrackingError: MLflow cannot be used.
         Stopped: the user ended it.
@@ -65,18 +65,16 @@ def start(config: Config, console: Console, cache: bool = True) -> RunFolder:
 
 
 def resume(console: Console) -> RunFolder:
-    """Go on with the last run, with its configuration: finished steps from the cache, training from its checkpoint.
+    """Continue the last run, with its configuration: finished steps from the cache, training from its checkpoint.
 
-    Returns and raises as `start`; RunError also where there is no unfinished run.
+    Returns and raises as `start`; RunError also if there is no unfinished run.
     """
     with _only_run_here():
         run = unfinished_run()
         request = json.loads(run.request.read_text())
         now = _versions(Config.from_json(request["arguments"]["config"]))
         if request["versions"] != now:
-            console.print(
-                "The data or the steps' code has changed since this run was started: what depends on it runs again."
-            )
+            console.print("The data or the code has changed since this run was started: what depends on it runs again.")
             request["versions"] = now
             run.request.write_text(json.dumps(request, indent=2))
         return _work(run, request, console)
@@ -88,8 +86,8 @@ def _versions(config: Config) -> dict[str, str]:
 
 def _work(run: RunFolder, request: dict[str, Any], console: Console) -> RunFolder:
     started = time.monotonic()
-    console.print(f"Run {run.id}: results go to {run.path}/, logs to {run.logs}/")
-    # what an earlier attempt said of itself is past
+    console.print(f"Run {run.id}: results in {run.path}/, logs in {run.logs}/")
+    # reports of an earlier attempt are outdated
     shutil.rmtree(run.progress, ignore_errors=True)
     for folder in (run.progress, run.logs):
         folder.mkdir(exist_ok=True)
@@ -149,7 +147,7 @@ def _only_run_here() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(
-                f"another `sella run` is at work in {Path.cwd()}: wait until it has ended, or run in another folder"
+                f"another `sella run` is active in {Path.cwd()}: wait until it has ended, or use another folder"
             ) from None
         yield
 

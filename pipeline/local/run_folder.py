@@ -16,7 +16,7 @@ CACHE = Path(".cache")
 
 
 class RunError(UserError):
-    """A local run that cannot start, go on or end well; the message is for the user and says what to do."""
+    """A local run that cannot start or continue, or has failed; the message is for the user and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def last_run() -> RunFolder | None:
 
 
 def unfinished_run() -> RunFolder:
-    """The last run, to go on with.
+    """The last run, to continue.
 
     Raises:
         RunError: there is none, or it has finished.
@@ -91,7 +91,7 @@ def unfinished_run() -> RunFolder:
     if run is None:
         raise RunError("there is no run in runs/ to resume; start one with `sella run`")
     if run.summary.is_file():
-        raise RunError(f"the last run, {run.path}, has finished; start another with `sella run`")
+        raise RunError(f"the last run, {run.path}, has finished; start a new one with `sella run`")
     return run
 
 

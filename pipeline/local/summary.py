@@ -1,4 +1,4 @@
-"""Gathers what a finished run made into its folder, and shows it."""
+"""Gathers the results of a finished run in its folder, and shows them."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ def gather(run: RunFolder, seconds: float) -> bool:
         seconds: how long the command took.
 
     Returns:
-        Whether a model was trained; otherwise there was nothing to do, and the folder holds `drift.html`,
-        `drift.json` and a summary that says so.
+        Whether a model was trained; if not, the folder holds `drift.html`, `drift.json` and a summary with the reason.
     """
     checked = read_progress(run.progress / "check-drift.json")
     for name, copy in (("report.html", "drift.html"), ("drift.json", "drift.json")):
@@ -74,7 +73,7 @@ def summarize(run: RunFolder, promoted: dict[str, Any], evaluation: Path, second
     """The machine-readable result.
 
     Args:
-        promoted: what the last step said of itself.
+        promoted: what the last step reported.
         evaluation: evaluate's folder.
 
     Returns:
@@ -123,7 +122,7 @@ def show_summary(run: RunFolder, console: Console) -> None:
     """Print the table of arms, the differences, the time of each step, and where to look next; or why there is none."""
     summary = json.loads(run.summary.read_text())
     if "nothing_to_do" in summary:
-        console.print(f"Nothing to do: {summary['nothing_to_do']}.\nWhat was compared: {run.path}/drift.html")
+        console.print(f"Nothing to do: {summary['nothing_to_do']}.\nThe comparison: {run.path}/drift.html")
         return
     console.print(_arms_table(summary["arms"]))
     for name, values in summary["paired"].items():
@@ -138,8 +137,8 @@ def show_summary(run: RunFolder, console: Console) -> None:
     user = pl.read_parquet(run.path / "bundle" / "users.parquet", columns=["user_id"], n_rows=1)["user_id"][0]
     sella = os.path.relpath(shutil.which("sella", path=str(Path(sys.executable).parent)) or "sella")
     console.print(
-        f"\nWhere to look next:\n"
-        f"  {LATEST}/report.html    the comparison as a page; promotion.html beside it, the decision\n"
+        f"\nNext:\n"
+        f"  {LATEST}/report.html    the comparison as a page; in promotion.html the decision\n"
         f"  make ui                    the run in MLflow, at {_page(summary['mlflow'])};\n"
         f"                             registered: {model['name']} version {model['version']}\n"
         f"  {sella} recommend {user}    what this model recommends to a user"
@@ -147,9 +146,9 @@ def show_summary(run: RunFolder, console: Console) -> None:
 
 
 def _decision(model: dict[str, str], decision: dict[str, Any]) -> str:
-    """Whether the model was promoted, and why, a line a reason."""
+    """Whether the model was promoted, and why, one line per reason."""
     if decision["promoted"]:
-        became = "is champion now"
+        became = "is now the champion"
     else:
         champion = f"version {decision['champion']}" if decision["champion"] else "none"
         became = f"was not promoted (champion: {champion})"
@@ -168,7 +167,7 @@ def _page(tracked: dict[str, str]) -> str:
 
 
 def _arms_table(arms: dict[str, Any]) -> Table:
-    table = Table(title="Test split: AUC over all rows, the rest mean over users")
+    table = Table(title="Test split: AUC over all rows, other metrics are means over users")
     for heading in ("arm", "AUC", "UAUC", "95 %", "warm UAUC", "cold UAUC", "NDCG", "MAP"):
         table.add_column(heading, justify="left" if heading == "arm" else "right")
     for arm, slices in arms.items():

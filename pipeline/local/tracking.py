@@ -1,4 +1,4 @@
-"""MLflow as the commands of this machine reach it: a server, or a database in this folder."""
+"""MLflow as local commands reach it: a server, or a database in this folder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ _DATABASE = DEFAULT_TRACKING.removeprefix("sqlite:///")
 
 
 def connect() -> MlflowClient:
-    """The registry, reached once, so that a server that is not there is told of at once.
+    """Connect to the registry; a server that does not answer is reported at once.
 
     Raises:
-        RegistryError: none is named, and none is here.
+        RegistryError: `MLFLOW_TRACKING_URI` is not set, and there is no database in this folder.
         TrackingError: it cannot be used.
     """
     if _SERVER not in os.environ and not Path(_DATABASE).is_file():
-        raise RegistryError(f"no {_DATABASE} in this folder: set {_SERVER}, or work where `sella run` did")
+        raise RegistryError(
+            f"no {_DATABASE} in this folder: set {_SERVER}, or use the folder of an earlier `sella run`"
+        )
     os.environ.setdefault(_SERVER, DEFAULT_TRACKING)
     open_tracking()
     from mlflow import MlflowClient
@@ -36,12 +38,12 @@ def connect() -> MlflowClient:
 
 
 def open_tracking() -> None:
-    """Make a database that is not there yet: several steps at once would break it; and reach the server, if it is one.
+    """Create the database if it is missing, as several steps at once would break it; or check that the server answers.
 
     Raises:
         TrackingError: it cannot be used.
     """
-    # a server that is not there should be told of in seconds, not after MLflow's minutes of retries
+    # a server that does not answer should be reported in seconds, not after MLflow's minutes of retries
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     from mlflow import MlflowClient, MlflowException
 

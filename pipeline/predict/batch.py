@@ -1,4 +1,4 @@
-"""`sella recommend --all`: every user of a bundle, in shards that worker processes share out among them."""
+"""`sella recommend --all`: every user of a bundle, in shards that worker processes divide among them."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _worker: dict[str, Any] = {}
 def recommend_all(
     bundle: Path | None, output: str, recommend: RecommendConfig, shards: int, workers: int, console: Console
 ) -> None:
-    """Write recommendations for all users of a bundle, and show what they are like; complete shards are kept.
+    """Write recommendations for all users of a bundle, and show measures of them; complete shards are kept.
 
     Args:
         bundle: fuse's folder; none: the champion of the registry.
         output: folder or fsspec URI, see `components.recommend.output`.
-        recommend: recommendations a user, and candidates a user that the LLM ranks.
+        recommend: recommendations per user, and candidates per user that the LLM ranks.
         shards: how many parts.
         workers: processes; each has its share of the cores, and the model in its own memory.
 
@@ -71,7 +71,7 @@ def recommend_all(
     folder.check(plan)
     todo = [shard for shard in range(shards) if not folder.holds(shard, plan)]
     if len(todo) < shards:
-        console.print(f"{shards - len(todo)} of {shards} shards are complete already")
+        console.print(f"{shards - len(todo)} of {shards} shards are already complete")
     if todo:
         _work(bundle, output, plan, todo, min(workers, len(todo)), console)
     _show(summarize(bundle, output, plan, Tracker()), output, console)
@@ -88,13 +88,13 @@ def _work(bundle: Path, output: str, plan: BatchPlan, todo: list[int], workers: 
             futures = {pool.submit(_rank_shard, shard): shard for shard in todo}
             _follow(futures, done, users, console)
         except BaseException as error:
-            # whatever is still at work ends with the lock
+            # workers that still run end with the lock
             pool.shutdown(wait=False, cancel_futures=True)
             if not isinstance(error, BrokenProcessPool):
                 raise
             raise RunError(
-                "a worker was killed, perhaps for lack of memory (fewer --workers need less): "
-                "run the same command again, complete shards are kept"
+                "a worker was killed, possibly for lack of memory (fewer --workers need less): "
+                "run the same command again; complete shards are kept"
             ) from error
         pool.shutdown()
 

@@ -1,4 +1,4 @@
-"""The champion of the registry, as a bundle in this folder's cache."""
+"""The registry's champion, as a bundle in this folder's cache."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def fetch_champion(model: str) -> tuple[Path, ModelVersion]:
         model: name of the registered model.
 
     Raises:
-        RegistryError: no registry is named and none is here, or it has no champion.
-        TrackingError: it cannot be used.
+        RegistryError: there is no registry, or it has no champion.
+        TrackingError: the registry cannot be used.
     """
     version = require_champion(connect(), model)
-    # the id tells apart registries that count alike
+    # the id distinguishes registries with the same version numbers
     folder = CACHE / "champions" / f"{version.name}-{version.number}-{version.model_id}"
     return folder if folder.is_dir() else download_bundle(version, folder), version

@@ -1,4 +1,4 @@
-"""`sella score` and `sella recommend`: asks a trained bundle."""
+"""`sella score` and `sella recommend`: scores and ranks with a trained bundle."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ def read_pairs(path: Path) -> pl.DataFrame:
         ConfigError: unreadable, or without these columns.
     """
     try:
-        # as text: 007 is not 7 where ids are text, and numbers are found again by the bundle
+        # as text: 007 is not 7 if ids are text, and the bundle's ids are text too
         pairs = pl.read_csv(path, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ConfigError(f"{path}: cannot be read as CSV: {error}") from error
     missing = {"user_id", "item_id"} - set(pairs.columns)
     if missing:
-        raise ConfigError(f"{path}: no column {' and '.join(sorted(missing))}; it has {', '.join(pairs.columns)}")
+        raise ConfigError(
+            f"{path}: no column {' and '.join(sorted(missing))}; its columns are {', '.join(pairs.columns)}"
+        )
     return pairs.select("user_id", "item_id")
 
 
@@ -48,7 +50,7 @@ def score_pairs(bundle: Path, pairs: pl.DataFrame) -> pl.DataFrame:
 
     Raises:
         BundleError: not a bundle.
-        RequestError: the bundle does not know a user, or an item cannot be what was meant.
+        RequestError: the bundle does not know a user or an item_id.
         BackboneError: the backbone it names cannot be loaded.
     """
     from sella_rec.model.ranker import Request
@@ -66,7 +68,7 @@ def score_pairs(bundle: Path, pairs: pl.DataFrame) -> pl.DataFrame:
 def show_recommendations(
     bundle: Path, user_id: str | None, history: Sequence[str], top: int, retrieve: int, console: Console
 ) -> None:
-    """Print the best unseen items for a user, or for somebody who liked `history` (ids or titles).
+    """Print the best unseen items for a user, or for a new user who liked `history` (ids or titles).
 
     Raises:
         As `score_pairs`.
@@ -91,13 +93,13 @@ def _check_user(ranker: Ranker, user_id: str) -> None:
     if not ranker.knows(user_id):
         known = ranker.bundle.users["user_id"]
         raise RequestError(
-            f"user_id {user_id!r} is not known to this model ({len(known)} known, {known[0]!r} for one); "
-            "somebody new is told of by what they liked: sella recommend --history TITLE"
+            f"user_id {user_id!r} is not known to this model ({len(known)} are, such as {known[0]!r}); "
+            "for a new user, give liked titles: sella recommend --history TITLE"
         )
 
 
 def find_bundle(folder: Path) -> None:
-    """See that a bundle is there, and keep off the network where its backbone is on disk.
+    """Check that a bundle is there, and stay offline if its backbone is on disk.
 
     Raises:
         ConfigError: no such folder.
@@ -106,12 +108,12 @@ def find_bundle(folder: Path) -> None:
         hint = ": no run has finished here yet; start one with `sella run`" if folder.is_relative_to(LATEST) else ""
         raise ConfigError(f"{folder}: no such folder{hint}")
     with suppress(OSError, ValidationError):
-        # a folder that cannot be read is told of below
+        # a folder that cannot be read is reported when it is loaded
         stay_offline_if_local(Config.from_json((folder / "config.json").read_text()).backbone)
 
 
 def load_ranker(folder: Path) -> Ranker:
-    """Load a bundle to ask it.
+    """Load a bundle for ranking.
 
     Raises:
         ConfigError: no such folder.
@@ -124,7 +126,7 @@ def load_ranker(folder: Path) -> Ranker:
     from sella_rec.model.bundle import load_bundle
     from sella_rec.model.ranker import Ranker
 
-    # the scores are what is wanted on the terminal, not how the weights were loaded
+    # only scores belong on the terminal, not the loading of weights
     logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     return Ranker(load_bundle(folder))

@@ -184,7 +184,7 @@ def load_model(folder: str | Path) -> CollabModel:
     state = load_file(Path(folder) / "model.safetensors")
     kind = settings.pop("kind")
     if kind not in ("mf", "lightgcn"):
-        raise ValueError(f"{folder}/config.json: kind is {kind!r}, expected 'mf' or 'lightgcn'; train the model again")
+        raise ValueError(f"{folder}/config.json: kind is {kind!r}, expected 'mf' or 'lightgcn': train the model again")
     model = MatrixFactorization(**settings) if kind == "mf" else LightGCN(**settings, likes=state["likes"])
     model.load_state_dict(state)
     return model

@@ -2,23 +2,18 @@
 
 from sella_rec.config.base import ConfigError
 from sella_rec.config.data import HALF, ColumnNames, DataConfig
-from sella_rec.config.load import load_config
-from sella_rec.config.operations import LaunchConfig, PromoteConfig, RecommendConfig, RetrainConfig, TrainJobConfig
-from sella_rec.config.step_config import READS, UndeclaredSettingError, merged, settings_of, step_config
-from sella_rec.config.tree import (
-    AlignConfig,
+from sella_rec.config.llm import (
     BackboneConfig,
-    CollabConfig,
-    CollabModelConfig,
-    Config,
     DistillConfig,
-    EvaluateConfig,
     FuseConfig,
-    LightGCNConfig,
     LLMTrainingConfig,
     PromptConfig,
     TuneConfig,
 )
+from sella_rec.config.load import load_config
+from sella_rec.config.operations import LaunchConfig, PromoteConfig, RecommendConfig, RetrainConfig, TrainJobConfig
+from sella_rec.config.step_config import READS, UndeclaredSettingError, merged, settings_of, step_config
+from sella_rec.config.tree import AlignConfig, CollabConfig, CollabModelConfig, Config, EvaluateConfig, LightGCNConfig
 
 __all__ = [
     "HALF",

@@ -13,60 +13,82 @@ HALF = "half"
 
 
 class ColumnNames(ConfigSection):
-    """What the user's files call our columns."""
+    """Names of the columns in your files; the defaults are the names that the rest of the pipeline uses.
 
-    user_id: str = "user_id"
-    item_id: str = "item_id"
-    timestamp: str = "timestamp"
-    rating: str = "rating"
-    label: str = "label"
-    title: str = "title"
+    A named or packaged data set brings its own names, and these are ignored.
+    """
+
+    user_id: str = Field("user_id", description="Column of the user's identifier, integers or text")
+    item_id: str = Field("item_id", description="Column of the item's identifier, in interactions and in items")
+    timestamp: str = Field("timestamp", description="Column of the time: Unix seconds or ISO 8601")
+    rating: str = Field("rating", description="Column of a numeric rating; read where there is no label column")
+    label: str = Field("label", description="Column of the label, 1 for a like and 0 for a dislike")
+    title: str = Field("title", description="Column of the item's title, in items")
 
 
 class DataConfig(ConfigSection):
+    """What prepare-data reads, which rows it keeps, and how it splits them into train, valid and test.
+
+    Defaults: the packaged ratings, each user's newest fifth held out. The papers' protocols are in the packaged
+    configurations movielens-1m and amazon-book.
+    """
+
     interactions: str = Field(
         "embedded:movielens",
-        description="File, folder, glob or fsspec URI; `embedded:movielens` is the packaged MovieLens; or a named data "
-        "set: movielens-1m, amazon-book",
+        description="Ratings or likes: a file, folder, glob or fsspec URI; or `embedded:movielens`, the packaged "
+        "MovieLens; or a named data set, movielens-1m or amazon-book",
     )
-    items: str = Field("embedded:movielens", description="As interactions, with item_id and title")
+    items: str = Field(
+        "embedded:movielens", description="Items with item_id and title; the same kinds of address as `interactions`"
+    )
     source: str | None = Field(
-        None, description="Folder, zip or URI with the files of a named data set; none: its official address"
+        None,
+        description="Folder, zip or URI with the files of a named data set; none: downloaded from its official address",
     )
     columns: ColumnNames = ColumnNames()
-    like_threshold: float = Field(4.0, description="A rating at or above it is a like (label 1): MovieLens' usual cut")
-    reject_title: str | None = Field(
-        None, min_length=1, description="A title that holds this text counts as none (Amazon's page source: getTime)"
+    like_threshold: float = Field(
+        4.0, description="A rating at or above this is a like (label 1); 4 of 5 is the usual cut for MovieLens"
     )
-    window_from: str | None = Field(None, description="ISO 8601; earlier rows are not read")
-    window_until: str | None = Field(None, description="ISO 8601; rows at or after it are not read")
-    min_user_rows: int = Field(1, ge=1, description="Users with fewer rows are dropped")
-    min_item_rows: int = Field(1, ge=1, description="Items with fewer are; counted once, before either is dropped")
+    reject_title: str | None = Field(
+        None,
+        min_length=1,
+        description="Titles containing this text count as missing; Amazon-Book uses getTime, found in page source "
+        "that was stored as titles; none: all titles count",
+    )
+    window_from: str | None = Field(None, description="ISO 8601; older rows are left out; none: no limit")
+    window_until: str | None = Field(
+        None, description="ISO 8601; rows at or after this time are left out; none: no limit"
+    )
+    min_user_rows: int = Field(1, ge=1, description="Users with fewer rows are dropped; 1 keeps all")
+    min_item_rows: int = Field(
+        1, ge=1, description="Items with fewer rows are dropped; counted once, before users are dropped"
+    )
     duplicates: Literal["newest", "all"] = Field(
-        "newest", description="Which rows of one user and item are kept; the Amazon protocol keeps all"
+        "newest", description="Which rows of the same user and item are kept; the Amazon protocol keeps all"
     )
     catalogue: Literal["all", "with_rows"] = Field(
-        "all", description="Titled items to know: all, or those with a row left, as the papers do"
+        "all",
+        description="Which titled items the model knows: all, or with_rows, those with a row left (as in the papers)",
     )
     split: Literal["per_user", "by_time"] = Field(
-        "per_user", description="per_user: each user's last rows; by_time: one cut for all users"
+        "per_user", description="per_user: each user's newest rows are held out; by_time: one cut in time for all users"
     )
     valid_fraction: float = Field(
-        0.1, gt=0, lt=0.5, description="Share of rows (of each user's, or of all) before test"
+        0.1, gt=0, lt=0.5, description="Share of rows (each user's, or all) in valid, just before test"
     )
-    test_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share of the newest rows")
+    test_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share of rows in test, the newest")
     valid_from: str | None = Field(None, description="by_time: ISO 8601 start of valid, instead of valid_fraction")
     test_from: str | None = Field(
         None,
         description="by_time: ISO 8601 start of test, instead of test_fraction; or half: the newer half of the rows "
         "from valid_from on",
     )
-    history_length: int = Field(10, ge=1, description="Liked items in a prompt: the paper's 10")
+    history_length: int = Field(10, ge=1, description="Most liked items in a prompt, the newest; 10 as in the paper")
     include_same_timestamp: bool = Field(
         False,
         validation_alias=AliasChoices("include_same_timestamp", "same_second_history"),
-        description="On: likes of the row's own second that come before it in the input are history too, as in the "
-        "papers; off: strictly earlier ones alone",
+        description="On: likes with the row's own timestamp that precede it in the input count as history, as in the "
+        "papers; off: only strictly earlier likes",
     )
 
     @field_validator("window_from", "window_until", "valid_from", "test_from", mode="before")

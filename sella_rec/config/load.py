@@ -51,20 +51,22 @@ def parse_config(tree: Any, path: str | Path | None = None, of_one_step: bool = 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
     dotted, equals, value = override.partition("=")
     if not equals or not dotted:
-        raise ConfigError(f"--set {override}: write section.field=value, for instance fuse.learning_rate=1e-4")
+        raise ConfigError(f"--set {override}: expected section.field=value, for example fuse.learning_rate=1e-4")
     *sections, field = dotted.split(".")
     known: Any = Config
     for section in sections:
         known = _field_type(known, section)
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"--set {override}: {section} is a value, not a section")
+            raise ConfigError(
+                f"--set {override}: {section} is a value, not a section; use the name of a section before the dot"
+            )
     # YAML 1.1 reads 1e-4 as text; pydantic turns numeric text into the field's type, so either way it fits
     tree[_present_name(known, field)] = yaml.safe_load(value)
 
 
 def _field_type(section: Any, field: str) -> Any:
-    """The class of a section's section; none where there is no such section."""
+    """The type of a section's field; none if there is no such field."""
     known = getattr(section, "model_fields", {}).get(field)
     return known.annotation if known else None
 

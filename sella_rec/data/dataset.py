@@ -2,8 +2,8 @@
 
 `train.parquet`, `valid.parquet`, `test.parquet`: user_id, item_id, timestamp (int64, Unix seconds), label (int8),
 history (list of item_id, oldest first), warm (bool); `items.parquet`: item_id, title, in_train;
-`users.parquet`: user_id, in_train; `report.json`: counts; the training reference (see `reference`). Row r of users and
-items has index r + 1; 0 is padding and stands for an unknown user.
+`users.parquet`: user_id, in_train; `report.json`: counts; the training reference (see `training_reference`). Row r of
+users and items has index r + 1; 0 is padding and stands for an unknown user.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The one error that unusable input raises."""
+"""The error that unusable input raises."""
 
 from sella_rec.errors import UserError
 
 
 class DataError(UserError):
-    """Input that cannot be used; the message names the file, the row or column, the rule and the mend."""
+    """Input that cannot be used; the message names the file, the row or column, the rule and the fix."""

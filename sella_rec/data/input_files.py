@@ -70,8 +70,8 @@ class File:
         except Exception as error:  # every driver raises its own kinds, and every codec too
             if self.compression:
                 extension = PurePosixPath(self.name).suffix
-                mend = f"corrupt {extension} file ({error}); copy or compress it again"
-                raise DataError(f"{self.name}: {mend}") from error
+                fix = "copy or compress it again"
+                raise DataError(f"{self.name}: corrupt {extension} file ({error}); {fix}") from error
             raise DataError(f"{self.name}: cannot be read: {error}") from error
 
 
@@ -98,7 +98,7 @@ def read_files(uri: str) -> Iterator[File]:
 
 
 def fingerprint(uri: str) -> str:
-    """Text that changes when a file behind `uri` does: path and what the store tells of it (size, time, checksum).
+    """Text that changes when a file behind `uri` does: path and what the store says of it (size, time, checksum).
 
     Raises:
         DataError: nothing there, no driver for the protocol, no answer.
@@ -129,7 +129,7 @@ def _list(filesystem: Any, path: str, uri: str) -> list[str]:
     if filesystem.isdir(path):
         found = [file for file in filesystem.find(path) if not _hidden(file, path)]
         if not found:
-            raise DataError(f"{uri}: the folder holds no files; expected {_known()}")
+            raise DataError(f"{uri}: the folder contains no files; expected {_known()}")
         return sorted(found)
     found = [file for file in filesystem.glob(path) if filesystem.isfile(file)]
     if not found:
@@ -147,10 +147,10 @@ def _format(path: str) -> tuple[str, str]:
     compression = _COMPRESSIONS.get(name.suffix, "")
     kind = FORMATS.get((name.with_suffix("") if compression else name).suffix)
     if kind is None:
-        mend = "Rename it, or name the wanted files by a pattern"
-        raise DataError(f"{path}: unknown extension; expected {_known()}. {mend}")
+        fix = "Rename the file, or select files with a pattern"
+        raise DataError(f"{path}: unknown extension; expected {_known()}. {fix}")
     return kind, compression
 
 
 def _known() -> str:
-    return f"{', '.join(FORMATS)}, each plain or with {', '.join(_COMPRESSIONS)} behind it"
+    return f"{', '.join(FORMATS)}, plain or compressed ({', '.join(_COMPRESSIONS)})"

@@ -54,14 +54,14 @@ def is_named(config: DataConfig) -> bool:
     named = config.interactions in NAMED or config.items in NAMED
     if named and config.interactions != config.items:
         given = f"data.interactions = {config.interactions}, data.items = {config.items}"
-        raise DataError(f"{given}: a named data set has both tables; give its name for both")
+        raise DataError(f"{given}: a named data set has both tables; set both to its name")
     if config.source is not None and not named:
-        raise DataError(f"data.source = {config.source}: goes with a named data set alone ({', '.join(NAMED)})")
+        raise DataError(f"data.source = {config.source}: only for named data sets ({', '.join(NAMED)}); unset it")
     return named
 
 
 def resolve(config: DataConfig) -> DataConfig:
-    """The configuration with addresses and column names in place of a data set's name; downloads what is not at hand.
+    """The configuration with addresses and column names in place of a data set's name; downloads missing files.
 
     Raises:
         DataError: as `is_named`, or the download failed.
@@ -84,7 +84,7 @@ def _inside(source: str, file: str) -> str:
 
 
 def _download(name: str) -> Path:
-    """The folder that the files lie in, or the zip, checked; kept under `$SELLA_CACHE`, else `.cache`."""
+    """The folder with the files, or the zip, checked; kept under `$SELLA_CACHE`, else `.cache`."""
     import pooch
 
     folder = Path(os.environ.get("SELLA_CACHE", ".cache")).absolute() / "data" / name
@@ -94,7 +94,7 @@ def _download(name: str) -> Path:
         try:
             pooch.retrieve(url, checksum, file, folder, progressbar=True)
         except (OSError, ValueError) as error:  # requests' errors are OSErrors, a checksum that differs a ValueError
-            mend = "download it yourself and give its folder or zip as data.source"
-            raise DataError(f"{url}: cannot be downloaded: {error}; try again, or {mend}") from error
+            fix = "download it yourself and set data.source to its folder or zip"
+            raise DataError(f"{url}: cannot be downloaded: {error}; try again, or {fix}") from error
         path = folder / file if file.endswith(".zip") else folder
     return path

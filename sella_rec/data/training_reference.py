@@ -1,4 +1,4 @@
-"""The training reference: what a model's interactions were like, kept with it so that later ones can be compared.
+"""The training reference: the interactions that a model knows, kept with it so that later ones can be compared.
 
 `reference.parquet`: user_id, item_id (both text), timestamp (int64, Unix seconds), label (int8) of every row the model
 knows, oldest first. It is rows, since what they are compared with decides how they are cut: a week with earlier weeks,

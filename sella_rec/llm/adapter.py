@@ -49,16 +49,27 @@ def save_adapter(llm: PeftModel, backbone: BackboneConfig, folder: Path) -> None
 def load_adapter(
     folder: Path, device: str = "auto", sharded: bool = False
 ) -> tuple[Any, PreTrainedTokenizerBase, BackboneConfig]:
-    """The tuned LLM, frozen, with its tokenizer and the backbone it needs; `sharded` as in `load_backbone`."""
+    """Load the tuned LLM, frozen, with its tokenizer and the backbone that it needs.
+
+    Args:
+        folder: what `save_adapter` wrote.
+        device: `auto` or a torch device, in place of the saved one.
+        sharded: as in `load_backbone`.
+
+    Raises:
+        BackboneError: the backbone cannot be loaded.
+        FileNotFoundError: `folder` holds no backbone.json.
+        ValueError: its backbone.json is invalid, or it holds no peft adapter.
+    """
     from peft import PeftModel
 
     saved = BackboneConfig.model_validate_json((folder / _BACKBONE_FILE).read_text())
     backbone = saved.model_copy(update={"device": device})
     llm, tokenizer = load_backbone(backbone, sharded)
-    # in the backbone's dtype: trained no further, and autocast would round float32 to it anew in every pass
+    # in the backbone's dtype: it is not trained further, and autocast would round float32 to it in every pass
     tuned = PeftModel.from_pretrained(llm, folder, autocast_adapter_dtype=False).requires_grad_(False).eval()
     for module in tuned.modules():
-        # a frozen LLM answers alike whatever mode the Trainer puts it into; gradient checkpointing needs train mode
+        # the Trainer puts the LLM into train mode, which gradient checkpointing needs; its scores must not change
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return tuned, tokenizer, saved

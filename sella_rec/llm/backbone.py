@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class BackboneError(UserError):
-    """The backbone cannot be had or used; the message says why and what to do."""
+    """The backbone cannot be loaded or used; the message says why and what to do."""
 
 
 def load_backbone(config: BackboneConfig, sharded: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -57,9 +57,9 @@ def load_backbone(config: BackboneConfig, sharded: bool = False) -> tuple[PreTra
     except (OSError, ValueError) as error:
         raise BackboneError(
             f"backbone.name = {config.name!r} could not be loaded: {error}\n"
-            f"Give a folder with a causal LM in safetensors, a hub name, or {EMBEDDED!r}."
+            f"Set backbone.name to a folder with a causal LM in safetensors, to a hub name, or to {EMBEDDED!r}."
         ) from error
-    # cuDNN's kernel is planned anew for every length: on an H100 a training step took twice as long
+    # cuDNN plans its kernel again for every length: on an H100 a training step took twice as long
     torch.backends.cuda.enable_cudnn_sdp(False)
     model.config.use_cache = False
     model.requires_grad_(False)
@@ -73,8 +73,8 @@ def load_backbone(config: BackboneConfig, sharded: bool = False) -> tuple[PreTra
 def _shard_layers(model: PreTrainedModel, device: torch.device) -> None:
     """Fully sharded data parallelism (FSDP2) of the frozen layers: each process keeps its part of every weight.
 
-    A layer is put together on the device while it computes. What is trained is not divided: it is small, and stays as
-    it is for the optimizer, for checkpoints and for whoever saves it. From the CPU, so that no device ever holds all.
+    A layer is gathered on the device while it computes. Trained weights are not sharded: they are small, and the
+    optimizer and checkpoints need them whole. Sharding starts on the CPU, so that no device ever holds the whole LLM.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -83,7 +83,9 @@ def _shard_layers(model: PreTrainedModel, device: torch.device) -> None:
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
     decoder = model.get_decoder()
     if not hasattr(decoder, "layers"):
-        raise BackboneError(f"launch.sharded: {type(model).__name__} has no layers where they are looked for; unset it")
+        raise BackboneError(
+            f"launch.sharded does not support {type(model).__name__}, whose decoder has no `layers`: set it to false"
+        )
     for layer in decoder.layers:
         fully_shard(layer, mesh=mesh)
     # the root, which lets a layer be gathered while the one before it computes; embeddings and norm stay whole
@@ -127,7 +129,7 @@ def _matmul_seconds(dtype: torch.dtype) -> float:
 
 
 def cache_folder() -> Path:
-    """Where what is costly to make is kept between runs: `$SELLA_CACHE`, else `.cache` here."""
+    """The folder for what is kept between runs: `$SELLA_CACHE`, else `.cache` in the working directory."""
     return Path(os.environ.get("SELLA_CACHE", ".cache"))
 
 
@@ -149,7 +151,7 @@ def embedded_folder() -> Path:
     folder = cache_folder() / "backbones" / f"smollm2-135m-instruct-{key}"
     if not folder.is_dir():
         log.info("dequantizing %s once into %s", gguf.name, folder)
-        # making a model draws its first weights: whoever has seeded must not find another state than with a cache
+        # making a model draws its initial weights; the random state must be the same as with a cache
         with refusals_told(cache_folder(), "SELLA_CACHE"), atomic_output(folder) as temporary, torch.random.fork_rng():
             _dequantize(gguf, temporary)
     return folder

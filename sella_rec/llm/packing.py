@@ -16,7 +16,7 @@ from sella_rec.data.dataset import Split
 from sella_rec.llm.prompt import PromptBuilder, PromptPart
 
 PADDING = -1
-# the label that transformers' Trainer leaves out when it counts
+# the label that transformers' Trainer does not count
 IGNORED = -100
 _LENGTH_STEP = 16
 Progress = Callable[[int, int], None]
@@ -47,10 +47,13 @@ class PackedBatch(TypedDict):
 
 @dataclass(frozen=True)
 class PackedRow:
-    """One history (that of split row `rows[0]`) and the split rows asked of it.
+    """One history and the targets asked after it.
 
     Attributes:
-        padding_row: its labels do not count (`IGNORED`); it only makes the processes' shares equal.
+        rows: int64 [n], n at least 1: the targets, as indices into the split, all of one user; the history is that of
+            `rows[0]`.
+        length: tokens of the history and all targets.
+        padding_row: its labels do not count (`IGNORED`); it makes the processes' shares equal.
     """
 
     rows: np.ndarray
@@ -62,7 +65,7 @@ class Packer:
     """Turns rows of a split into packed rows and padded batches.
 
     Args:
-        prompts: builds the pieces.
+        prompts: builds the parts of the prompts.
         soft_tokens: put the special tokens of stage 3 into the prompts.
         warm_token: with soft_tokens, also `<Warm_ID>`.
     """

@@ -36,7 +36,7 @@ class PromptPart:
 
 
 class PromptBuilder:
-    """Builds prompt pieces for items known by index (1-based; index 0 is padding).
+    """Builds parts of prompts for items known by index (1-based; index 0 is padding).
 
     Args:
         tokenizer: of the backbone; its chat template is used where it has one.
@@ -68,18 +68,21 @@ class PromptBuilder:
         self.yes_id, self.no_id = self._answers("" if tail[-1:].isspace() else " ")
 
     def _answers(self, space: str) -> tuple[int, int]:
-        # some tokenizers put the space in front by themselves, and one more gives both words the same first token
+        # some tokenizers add a space in front themselves; with a second one both words have the same first token
         for before in (space, ""):
             yes, no = (self._encode(before + word)[0] for word in ("Yes", "No"))
             if yes != no:
                 return yes, no
-        raise ValueError("the tokenizer gives 'Yes' and 'No' the same first token, so they cannot be told apart")
+        raise ValueError(
+            "the tokenizer gives 'Yes' and 'No' the same first token, so the answers cannot be told apart: "
+            "set backbone.name to another LLM"
+        )
 
     def with_new_items(self, titles: Sequence[str]) -> PromptBuilder:
         """This builder with more items, whose indices follow those known here."""
         other = copy(self)
         other._titles = [*self._titles, *titles]
-        # what strangers ask about must not pile up in the cache of the catalogue
+        # titles from requests must not accumulate in the cache of the catalogue
         other._title_cache = ChainMap({}, self._title_cache)
         return other
 
@@ -102,7 +105,7 @@ class PromptBuilder:
         special_token = [0] * len(ids)
         if soft_tokens:
             marks = [ITEM_ID, WARM_ID] if warm_token else [ITEM_ID]
-            # the id under a replaced embedding is never looked at; any valid one serves
+            # the id under a replaced embedding is not used; any valid one will do
             ids += [self.yes_id] * len(marks)
             special_token += marks
         return PromptPart(ids + self._target_after, special_token + [0] * len(self._target_after))

@@ -97,14 +97,17 @@ class YesNoScorer(nn.Module):
 
 
 def compile_layers(llm: Any) -> None:
-    """Have the layers of an LLM's decoder compiled when they are first used, once for all alike and all lengths.
+    """Mark the layers of an LLM's decoder to be compiled on first use, once for all layers and all lengths.
 
     Raises:
         BackboneError: there is no C++ compiler.
     """
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        raise BackboneError(f"{compiler} is not installed; install a C++ compiler or unset tune.compile, fuse.compile")
+        raise BackboneError(
+            f"tune.compile and fuse.compile need a C++ compiler, and {compiler} was not found: install one, name it in "
+            "the variable CXX, or turn both off"
+        )
     decoder: Any = decoder_of(llm)
     if decoder.device.type == "cpu":
         # the backward pass of torch's flash kernel for the CPU would be a third of a training step

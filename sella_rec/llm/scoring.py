@@ -88,7 +88,7 @@ def _packed(
     scorer: YesNoScorer, packer: Packer, split: Split, groups: Sequence[np.ndarray], tokens: int
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     """Rows of the split and their logits, by batch."""
-    # longest first: whoever runs out of memory does so at once, and the time left is not underestimated
+    # longest first: running out of memory shows at once, and the time left is not underestimated
     for packed in reversed(token_batches(packer.pack(split, groups), tokens)):
         length = padded(max(row.length for row in packed))
         batch: dict[str, Any] = dict(packer.batch(split, packed, length))

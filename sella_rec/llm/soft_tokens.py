@@ -21,8 +21,8 @@ from sella_rec.llm.prompt import ITEM_ID, USER_ID, WARM_ID
 class SoftTokens(nn.Module):
     """The trained part of stage 3: both projections and the embedding tables; and the residual's weights.
 
-    A projected vector is scaled to the norm of a real token embedding times a learned gain: a vector of foreign norm
-    wrecks the tuned prompt.
+    A projected vector is scaled to the norm of a real token embedding times a learned gain: a vector of another norm
+    breaks the tuned prompt.
 
     Args:
         tables: the collaborative model; its vectors are copied and trained, its score (the residual) stays as it is.
@@ -86,7 +86,7 @@ class SoftTokens(nn.Module):
             tensor.fill_(value)
 
     def with_new_items(self, semantics: torch.Tensor) -> SoftTokens:
-        """These tokens for a catalogue with more items, which were not trained on: what is known of them is semantics.
+        """These tokens for a catalogue with more items, which were not trained on and have semantics only.
 
         Args:
             semantics: float32 [m, d], of the new items as the LLM gives them; their indices follow those known here.

@@ -66,7 +66,7 @@ class _PackedTrainer(Trainer):
         if self.args.should_save:
             written = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
             final = written.parents[1] / written.name
-            # one that an older attempt left incomplete
+            # an incomplete one of an earlier attempt
             shutil.rmtree(final, ignore_errors=True)
             written.replace(final)
             rotate_checkpoints(str(final.parent), _CHECKPOINTS_KEPT)
@@ -82,7 +82,9 @@ class _PackedTrainer(Trainer):
         target = self.accelerator.unwrap_model(model or self.model)
         wanted, found = trainable_state(target), load_file(Path(resume_from_checkpoint) / _WEIGHTS)
         if {n: t.shape for n, t in wanted.items()} != {n: t.shape for n, t in found.items()}:
-            raise ValueError(f"{resume_from_checkpoint} was made by another configuration; delete it and start again")
+            raise ValueError(
+                f"{resume_from_checkpoint} was written with another configuration: delete it and start again"
+            )
         target.load_state_dict(found, strict=False)
 
 
@@ -123,7 +125,7 @@ def train(
     store: CheckpointStore | None = None,
     phase: str = "",
 ) -> Curves:
-    """Train what in `scorer` requires gradients on a split's rows, in place; go on from `checkpoints` if it holds any.
+    """Train the parameters of `scorer` that require gradients, in place; continue from `checkpoints` if it holds any.
 
     Args:
         store: has copies of `checkpoints`; a later one is fetched from it.
@@ -135,7 +137,7 @@ def train(
     Raises:
         CheckpointStoreError: the store cannot be used.
         PreemptedError: SIGTERM came; a checkpoint holds what was trained until then.
-        ValueError: `checkpoints` is of another configuration.
+        ValueError: `checkpoints` was written with another configuration.
     """
     groups = sample_labels(group_by_user(split, config.targets_per_history), config.max_labels, seed)
     rows = _in_order(packer.pack(split, groups), config.rows_per_step, seed)
@@ -160,7 +162,7 @@ def train(
     # on a network file system one process may see a checkpoint later than another
     resume_from = broadcast_from_rank_zero(last_complete_checkpoint(checkpoints))
     if resume_from:
-        log.info("going on from %s", resume_from)
+        log.info("continuing from %s", resume_from)
     with StopOnSigterm() as stop:
         trainer.add_callback(stop)
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
@@ -227,13 +229,13 @@ def _arguments(config: LLMTrainingConfig, checkpoints: Path, seed: int, device: 
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint whose last file, the Trainer's state, can be read: a lost disk may take what was moved."""
+    """The newest checkpoint whose last file, the Trainer's state, can be read: a lost disk may truncate the others."""
     found = sorted(folder.glob("checkpoint-*"), key=global_step_of, reverse=True)
     for checkpoint in found:
         try:
             json.loads((checkpoint / STATE).read_text())
         except (OSError, json.JSONDecodeError):
-            log.warning("%s is incomplete and passed over", checkpoint)
+            log.warning("ignoring the incomplete checkpoint %s", checkpoint)
             continue
         return checkpoint
     return None

@@ -3,7 +3,7 @@
 `adapter/` (peft, with backbone.json), `soft_tokens.safetensors` (tables, semantics with the mean and scale that
 standardized them, projections, residual), `items.parquet` (item_id, title, in_train), `users.parquet` (user_id,
 in_train, history, seen), ids as text; `config.json`, `data_report.json`, `bundle.json` (format and library versions),
-and the training reference of the data, see `reference`.
+and the training reference of the data, see `sella_rec.data.training_reference`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,16 @@ class BundleError(UserError):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded model; index 0 of users and items stands for an unknown one. Ids are text, whatever the data had."""
+    """A loaded model. Ids are text, whatever the data had; index 0 of users and items stands for an unknown one.
+
+    Attributes:
+        config: the configuration that it was trained with.
+        users: U rows, user_id, in_train, history and seen (lists of item_id, oldest first); row r has index r + 1.
+        items: I rows, item_id (none for an item added by its title), title, in_train; row r has index r + 1.
+        llm: the tuned causal LM, frozen, on its device; hidden size d.
+        prompts: of the I items.
+        soft_tokens: of U users and I items, collaborative dimension k, to the LLM's d; on the same device.
+    """
 
     config: Config
     users: pl.DataFrame
@@ -86,8 +95,8 @@ class Bundle:
     def reindex(self, data: PreparedData, split: Split) -> tuple[Bundle, Split]:
         """A split of another data set as rows that this model can score.
 
-        Users and items are found by their ids. A user unknown here has index 0, and is judged by the row's history;
-        an unknown item is added by its title. Labels, times and `warm` stay the other data set's.
+        Users and items are matched by their ids. A user unknown here has index 0, and is scored by the row's history;
+        an unknown item is added with its title. Labels, times and `warm` are those of the other data set.
 
         Returns:
             This model, extended by the unknown items of the split, and the split over its indices.
@@ -111,7 +120,16 @@ def _places(ids: pl.Series, known: pl.Series) -> np.ndarray:
 
 
 def save_bundle(folder: Path, config: Config, data: PreparedData, adapter: Path, soft_tokens: SoftTokens) -> None:
-    """Write a bundle; `adapter` is tune-llm's adapter folder, copied as it is."""
+    """Write a bundle.
+
+    Args:
+        folder: a new folder.
+        adapter: tune-llm's adapter folder, copied as it is.
+
+    Raises:
+        FileExistsError: `folder` exists.
+        FileNotFoundError: the adapter, or a file of the prepared data, is missing.
+    """
     import shutil
 
     folder.mkdir(parents=True)
@@ -158,7 +176,7 @@ def load_bundle(folder: str | Path, device: str = "auto") -> Bundle:
 
 
 def check_bundle(folder: Path) -> None:
-    """See that a folder is a bundle that can be read, without loading it.
+    """Check that a folder is a bundle that can be read, without loading it.
 
     Raises:
         BundleError: not a bundle, or one of another format.
@@ -166,14 +184,23 @@ def check_bundle(folder: Path) -> None:
     try:
         form = json.loads((folder / "bundle.json").read_text())["format"]
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise BundleError(f"{folder} is not a SeLLa-Rec bundle: bundle.json cannot be read ({error})") from error
+        raise BundleError(
+            f"{folder} is not a SeLLa-Rec bundle: bundle.json cannot be read ({error}); give a folder that "
+            "`sella run` or the step fuse has written"
+        ) from error
     if form != FORMAT:
         raise BundleError(f"{folder} has bundle format {form}; this version reads {FORMAT}: train the model again")
     missing = [name for name in _FILES if not (folder / name).exists()]
     if missing:
-        raise BundleError(f"{folder} is an incomplete SeLLa-Rec bundle: it lacks {', '.join(missing)}")
+        raise BundleError(
+            f"{folder} is an incomplete SeLLa-Rec bundle, without {', '.join(missing)}: copy it again, or train again"
+        )
 
 
 def build_prompts(tokenizer: PreTrainedTokenizerBase, config: Config, items: pl.DataFrame) -> PromptBuilder:
-    """The prompt builder for a catalogue with columns item_id and title."""
+    """The prompt builder for a catalogue: item_id and title, row r with index r + 1.
+
+    Raises:
+        ValueError: `Yes` and `No` begin with the same token under this tokenizer.
+    """
     return PromptBuilder(tokenizer, config.prompt, ["", *items["title"].to_list()])

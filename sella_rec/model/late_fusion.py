@@ -1,8 +1,8 @@
 """Late fusion: a logistic regression of the text-only logit and the collaborative score.
 
-Two weights and an intercept on top of two finished models: the honest yardstick, which SeLLa-Rec has to beat or its
-tokens carry nothing, and, on top of the LLM that stage 3 has trained, the residual. Fitted on valid rows, which neither
-model has trained on; on train rows the collaborative score would look better than it is.
+Two weights and an intercept on top of two finished models: the reference that SeLLa-Rec has to beat, or its tokens
+carry nothing; and, on top of the LLM that stage 3 has trained, the residual. Fitted on valid rows, which neither model
+has trained on; on train rows the collaborative score would look better than it is.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ def fit_late_fusion(label: np.ndarray, llm: np.ndarray, collab: np.ndarray) -> L
 
 
 def check_both_classes(label: np.ndarray) -> None:
-    """See that late fusion can be fitted on rows with these labels [n].
+    """Check that late fusion can be fitted on rows with these labels [n].
 
     Raises:
         ValueError: all are the same.
     """
     if len(np.unique(label)) < 2:
         raise ValueError(
-            f"late fusion cannot be fitted: the {len(label)} valid rows drawn hold one class; "
-            "raise valid_users (of tune and fuse) or data.valid_fraction"
+            f"late fusion cannot be fitted: the {len(label)} sampled valid rows have one class only; "
+            "raise tune.valid_users and fuse.valid_users, or data.valid_fraction"
         )
 
 
 def save_valid_logits(path: Path, rows: np.ndarray, logits: np.ndarray) -> None:
-    """Keep the text-only LLM's logits [n] of `rows` [n], indices into the valid split's evaluation rows."""
+    """Write the text-only LLM's logits [n] of `rows` [n], indices into the valid split's evaluation rows."""
     pl.DataFrame({"row": rows, "logit": logits}).write_parquet(path)
 
 

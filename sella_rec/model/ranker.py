@@ -1,6 +1,6 @@
-"""Asks a bundle: how likely users are to like items, and which items of the catalogue they would like best.
+"""Ranks with a bundle: how likely users are to like items, and which items of the catalogue they would like best.
 
-Top-N over the catalogue goes in two stages: the aligned collaborative model retrieves candidates, the LLM ranks them.
+Top-N over the catalogue takes two stages: the aligned collaborative model retrieves candidates, the LLM ranks them.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ TOP_N, RETRIEVE = 10, 100
 
 
 class RequestError(UserError):
-    """A request that cannot be answered; the message names the field and the mend."""
+    """A request that cannot be answered; the message names the field and the fix."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One user's question. Items are given by item_id, or by title, upper and lower case being the same.
+    """One user's question. Items are given by item_id, or by title regardless of case.
 
     Attributes:
-        user_id: none, or one that the model does not know: judged by `history`.
-        history: liked items, oldest first; none: what the model knows of the user. Items that it does not know may
-            be given by title.
-        candidates: items to score; none: the best of the catalogue that the user has not seen.
+        user_id: if it is none, or unknown to the model, scores depend on `history` alone.
+        history: liked items, oldest first; none: what the model knows of the user. Items unknown to the model can be
+            given by title.
+        candidates: items to score; none: the best items of the catalogue that the user has not seen.
     """
 
     user_id: str | None = None
@@ -79,7 +79,7 @@ class Ranker:
         self.bundle = bundle
         self._users = {user_id: row + 1 for row, user_id in enumerate(bundle.users["user_id"])}
         self._items = {item_id: row + 1 for row, item_id in enumerate(bundle.items["item_id"])}
-        # of items with the same title the first one in train is meant
+        # a title that several items share means the first one in train
         by_train = bundle.items.with_row_index("row").sort("in_train", descending=True, maintain_order=True)
         self._titles = {_key(title): row + 1 for row, title in by_train.select("row", "title").reverse().iter_rows()}
         self._ids_are_numbers = bool(bundle.items["item_id"].str.contains(r"^\d+$").all())
@@ -102,15 +102,15 @@ class Ranker:
             requests: any mix of users and of given and open candidates.
             top_n: length of the answer where candidates are open; fewer where a user has seen nearly everything.
             retrieve: how many candidates the LLM ranks then, by collaborative score; at least `top_n` are.
-            arm: who judges: SeLLa-Rec, its LLM without collaborative knowledge, or the collaborative model alone.
-            progress: told of pairs scored, done and in all.
+            arm: what scores: SeLLa-Rec, its LLM without collaborative knowledge, or the collaborative model alone.
+            progress: called with the number of pairs scored and of all pairs.
 
         Raises:
             RequestError: a request, `top_n` or `retrieve` cannot be answered.
         """
         for name, value in (("top_n", top_n), ("retrieve", retrieve)):
             if value < 1:
-                raise RequestError(f"{name}: {value}; give 1 or more")
+                raise RequestError(f"{name}: must be at least 1 (got {value})")
         unknown: dict[str, int] = {}
         questions = [
             self._question(request, unknown, f"request {n}: " if len(requests) > 1 else "")
@@ -136,10 +136,10 @@ class Ranker:
         unknown: dict[str, int] = {}
         questions = [self._question(request, unknown, f"request {n}: ") for n, request in enumerate(requests)]
         if unknown:
-            raise RequestError(f"{next(iter(unknown))!r} is not in the catalogue")
+            raise RequestError(f"{next(iter(unknown))!r} is not in the catalogue; give items of the catalogue only")
         items = [question.candidates for question in questions if question.candidates is not None]
         if len(items) < len(questions):
-            raise RequestError("candidates: missing; rows are made of given candidates")
+            raise RequestError("candidates: missing; give them with every request")
         return _rows(questions, items)
 
     def _question(self, request: Request, unknown: dict[str, int], where: str) -> _Question:
@@ -150,20 +150,20 @@ class Ranker:
         candidates = None
         if request.candidates is not None:
             if not request.candidates:
-                raise RequestError(f"{where}candidates: empty; name items, or leave it out for the whole catalogue")
+                raise RequestError(f"{where}candidates: empty; give items, or leave it out to rank the whole catalogue")
             candidates = self._indices(request.candidates, unknown, f"{where}candidates")
         seen = np.array([self._items[item_id] for item_id in known["seen"]], dtype=np.int64)
         shown = history[-self.bundle.config.data.history_length :]
         return _Question(user, shown, candidates, np.union1d(seen, history))
 
     def _indices(self, items: Sequence[str], unknown: dict[str, int], field: str) -> np.ndarray:
-        """Indices of items by id or title, int64 [n]; titles that nobody knows are added to `unknown`."""
+        """Indices of items by id or title, int64 [n]; unknown titles are added to `unknown`."""
         found = [self._index(item, unknown, f"{field}[{n}]") for n, item in enumerate(items)]
         return np.array(found, dtype=np.int64)
 
     def _index(self, item: str, unknown: dict[str, int], field: str) -> int:
         if not isinstance(item, str):
-            raise RequestError(f"{field}: {item!r} is not text; give an item_id or a title, in quotes")
+            raise RequestError(f"{field}: must be a string, an item_id or a title (got {item!r})")
         index = self._items.get(item) or self._titles.get(_key(item))
         if index:
             return index
@@ -172,8 +172,8 @@ class Ranker:
         if self._ids_are_numbers and item.strip().isdecimal():
             example = self.bundle.items["item_id"][0]
             raise RequestError(
-                f"{field}: {item!r} is no item_id of this model ({len(self._items)} known, {example!r} for one); "
-                "an item that it does not know is given by its title"
+                f"{field}: item_id {item!r} is not known to this model ({len(self._items)} are, such as {example!r}); "
+                "give an unknown item by its title"
             )
         return unknown.setdefault(item, len(self._items) + 1 + len(unknown))
 
@@ -200,7 +200,7 @@ def _histories(questions: Sequence[_Question]) -> np.ndarray:
 
 
 def _rows(questions: Sequence[_Question], items: Sequence[np.ndarray]) -> Split:
-    """One row a pair; labels and times, which nobody knows, are 0."""
+    """One row per pair; labels and times are not known, and 0."""
     sizes = [len(some) for some in items]
     n = sum(sizes)
     return Split(

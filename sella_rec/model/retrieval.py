@@ -24,13 +24,13 @@ def retrieve(
 ) -> list[np.ndarray]:
     """The `k` best items of each user, best first: int64 arrays, shorter where fewer are left.
 
-    A user unseen in train is folded in from the history. Where that gives nothing, because no item of the history was
-    in train, items are taken by the cosine of their semantics to the history's mean.
+    A user unseen in train is folded in from the history. If that gives nothing, because no item of the history was
+    in train, items are ranked by the cosine of their semantics to the history's mean.
 
     Args:
         user: int64 [B], 0 for an unknown user.
         history: int64 [B, H], liked items, padded with 0.
-        excluded: items that are not wanted, by user; int64 each.
+        excluded: items to leave out, by user; int64 each.
         n_items: only items 1 to this are retrieved.
         k: how many.
     """

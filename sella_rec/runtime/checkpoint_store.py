@@ -1,4 +1,4 @@
-"""Copies of a training's checkpoints on an object store, where the volume may go with its node."""
+"""Copies of a training's checkpoints on an object store, for volumes that can be lost with their node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointStoreError(RuntimeError):
-    """The store cannot be used; the message names the address and the mend."""
+    """The store cannot be used; the message names the address and the cause."""
 
 
 def global_step_of(checkpoint: str | Path) -> int:
@@ -26,10 +26,10 @@ def global_step_of(checkpoint: str | Path) -> int:
 
 
 def open_checkpoint_store(launch: LaunchConfig, checkpoints: Path, part: str = "") -> CheckpointStore | None:
-    """The store for copies of a folder of checkpoints, under the folder's name; none where none is configured.
+    """The store for copies of a folder of checkpoints, under the folder's name; none if none is configured.
 
     Args:
-        part: a folder in it, of a training that has its own.
+        part: a subfolder, for a step that trains more than once.
     """
     uri, folder = launch.checkpoint_uri, f"{checkpoints.name}/{part}" if part else checkpoints.name
     return CheckpointStore(f"{uri.rstrip('/')}/{folder}") if uri else None

@@ -1,4 +1,4 @@
-"""Where a step keeps the checkpoints that outlive a killed attempt."""
+"""Where a step writes the checkpoints that outlive a killed attempt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIMES_FILE = "steps.json"
 def checkpoint_folder(root: Path, key: Iterable[str], inputs: Mapping[str, Path]) -> Path:
     """The folder for work that is the same in every respect: `key` and the content of `inputs`.
 
-    Under `sella run` it waits until no other process works in it: a killed run's last step may need a moment to end.
+    Under `sella run` this waits until no other process uses it: a killed run's last step may need a moment to end.
 
     Raises:
         UserError: this account may not write there.
@@ -36,7 +36,7 @@ def checkpoint_folder(root: Path, key: Iterable[str], inputs: Mapping[str, Path]
         folder.mkdir(parents=True, exist_ok=True)
         # one that an attempt under another account has left is no better than none
         tempfile.TemporaryFile(dir=folder).close()
-    # network file systems, where clusters keep checkpoints, may know no locks
+    # network file systems, where clusters keep checkpoints, may not support locks
     if "SELLA_LOCK" in os.environ:
         lock = folder.with_suffix(".lock").open("wb")
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def broadcast_from_rank_zero(mine: T) -> T:
-    """The first process's value, anything that can be pickled; one's own where there is but one process."""
+    """The first process's value, anything that can be pickled; `mine` if there is only one process."""
     if not distributed.is_initialized():
         return mine
     values = [mine]

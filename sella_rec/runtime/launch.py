@@ -1,4 +1,4 @@
-"""Where a training step does its work: in this process, in several of this pod, or in a TrainJob's node pods."""
+"""Runs a training step's work: in this process, in several processes of this pod, or in a TrainJob's node pods."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ log = logging.getLogger(__name__)
 
 
 def launch(work: Work, step: Step) -> None:
-    """Do a training step's work where the configuration says: section `launch`.
+    """Run a training step's work as section `launch` of the configuration says.
 
     Args:
         work: a function of a module, found by its name in the other processes.
-        step: the process of rank 0 works with its output, tracker and progress; the others' outputs are thrown away.
+        step: the process of rank 0 uses its output, tracker and progress; the others' outputs are discarded.
 
     Raises:
         DistributedTrainingError: one of several processes failed.
-        PreemptedError: SIGTERM came, and the processes have kept a checkpoint.
+        PreemptedError: SIGTERM arrived, and the processes have written a checkpoint.
     """
     if step.config.launch.train_job.nodes:
         from sella_rec.runtime.train_job import run_train_job
@@ -67,7 +67,7 @@ def _torchrun(processes: int, job: Path) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
-        # an error would come back; a killed process is the step's retry
+        # an error would recur; a killed process is left to the step's retry
         max_restarts=0,
         signals_to_handle="SIGTERM",
     )
@@ -80,9 +80,9 @@ def _torchrun(processes: int, job: Path) -> None:
         raise PreemptedError from ended
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        told: Any = failure.message
-        # what `record` wrote; a killed process has but a message
-        trace = told["extraInfo"]["py_callstack"] if isinstance(told, dict) else told
+        message: Any = failure.message
+        # what `record` wrote; a killed process has only a message
+        trace = message["extraInfo"]["py_callstack"] if isinstance(message, dict) else message
         raise DistributedTrainingError(f"process {rank} failed: {trace}") from None
     finally:
         signal.signal(signal.SIGTERM, before)

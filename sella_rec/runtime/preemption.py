@@ -1,4 +1,4 @@
-"""SIGTERM in training, as an evicted pod gets it: end the optimizer step, write a checkpoint, exit to be retried."""
+"""SIGTERM in training, as evicted pods get it: finish the optimizer step, write a checkpoint, exit to be retried."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class PreemptedError(SystemExit):
-    """The training was asked to end before its time and has kept a checkpoint; exits as a shell tells of SIGTERM."""
+    """The training was stopped early by SIGTERM and has written a checkpoint; exits with 143, as shells do."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
@@ -25,11 +25,11 @@ class StopOnSigterm(TrainerCallback):
     """While its context lasts, SIGTERM ends the training after the current optimizer step, with a checkpoint.
 
     All processes of a training stop at the same step, whichever of them got the signal. transformers'
-    `enable_jit_checkpoint` was read and passed over: it saves amid an accumulated batch, after that batch's dropout
-    was drawn, so a resumed training would differ, and it ends as if it had succeeded.
+    `enable_jit_checkpoint` does not fit: it saves within an accumulated batch, after that batch's dropout was drawn, so
+    that a resumed training would differ, and it ends as if the training had succeeded.
 
     Raises:
-        PreemptedError: at the end of the context, where SIGTERM has come.
+        PreemptedError: at the end of the context, if SIGTERM has arrived.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class StopOnSigterm(TrainerCallback):
             raise PreemptedError
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        log.warning("SIGTERM: ending after this optimizer step, with a checkpoint")
+        log.warning("received SIGTERM: stopping after this optimizer step, with a checkpoint")
         self._asked = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

@@ -1,8 +1,9 @@
 """Running a step inside a KFP component: configuration, tracking, time and memory, checkpoints, logs.
 
-The environment says where a step runs; all of it is optional, and only `sella run` sets the last four:
-`MLFLOW_TRACKING_URI` and `KFP_RUN_ID` (tracking), `SELLA_CHECKPOINTS` (a folder that outlives a killed attempt, a
-mounted volume on a cluster), `SELLA_PROGRESS` and `SELLA_LOGS` (folders of the run), `SELLA_LOCK` (see `supervision`).
+The environment tells a step where it runs; every variable is optional. Locally and on a cluster: `MLFLOW_TRACKING_URI`
+and `KFP_RUN_ID` (see `sella_rec.tracking.runs`), `SELLA_CHECKPOINTS` (a folder that outlives a killed attempt; on a
+cluster a mounted volume). Locally only: `SELLA_PROGRESS` and `SELLA_LOGS` (folders of `sella run`), `SELLA_LOCK` (of
+`sella run` and `sella recommend --all`, see `supervision`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Step:
-    """What a component hands to its step's function.
+    """What a component passes to its step's function.
 
     Attributes:
         config: what the step reads of the configuration, and nothing else.
@@ -63,17 +64,17 @@ class Step:
 
     @property
     def checkpoints(self) -> Path:
-        """A folder for this very work: same step, configuration, code and inputs; removed once it has succeeded.
+        """A folder for exactly this work: step, configuration, code and inputs; removed once the step has succeeded.
 
-        Copies on `launch.checkpoint_uri`, under the same name, go with it.
+        Its copies at `launch.checkpoint_uri` are removed with it.
         """
         if self._checkpoints is None:
             root = os.environ.get("SELLA_CHECKPOINTS")
             if root is None:
                 if self.config.launch.checkpoint_uri is None:
                     log.warning(
-                        "neither SELLA_CHECKPOINTS nor launch.checkpoint_uri is set: a killed attempt of %s starts "
-                        "again from nothing",
+                        "neither SELLA_CHECKPOINTS nor launch.checkpoint_uri is set: if %s is killed, its next attempt "
+                        "starts from the beginning",
                         self.name,
                     )
                 root = tempfile.mkdtemp(prefix="sella-checkpoints-")
@@ -96,7 +97,7 @@ def running(
     output: str | None = None,
     reads: str | None = None,
 ) -> Iterator[Step]:
-    """Everything around a step's own work; imports of heavy libraries belong inside the block.
+    """Set up and close everything around a step's own work; import heavy libraries inside the block.
 
     Args:
         name: the step's, with hyphens.
@@ -130,7 +131,7 @@ def running(
         yield step
         step.tracker.flush()
     except SystemExit:
-        # asked to end before its time (see `preemption`): no failure, and worth another attempt
+        # stopped early (see `preemption`): not a failure, and worth another attempt
         if run is not None:
             mlflow_runs.close_step_run("KILLED")
         raise
@@ -166,15 +167,15 @@ def _begin(name: str) -> ProgressFile | None:
         return None
     path = Path(states) / f"{name}.json"
     if read_progress(path).get("state") == "failed":
-        # On one machine an exception comes back every time; only a killed attempt is worth another.
-        raise SystemExit(f"{name} has raised an error in this run and is not tried again")
+        # on one machine an exception would recur; only a killed attempt is worth another
+        raise SystemExit(f"{name} has already failed in this run; it is not retried")
     progress = ProgressFile(path)
     progress.start()
     return progress
 
 
 def stay_offline_if_local(backbone: BackboneConfig) -> None:
-    """Where the backbone is on disk, keep Hugging Face's libraries off the network; call before importing them."""
+    """Keep Hugging Face's libraries off the network if the backbone is on disk; call before importing them."""
     if backbone.name.startswith("embedded:") or Path(backbone.name).is_dir():
         os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -194,8 +195,8 @@ def _clear_copies(config: Config, checkpoints: Path) -> None:
         if store is not None:
             store.clear()
     except CheckpointStoreError as error:
-        # the work is done: what is left there costs space and no more
-        log.warning("copies of checkpoints are left behind: %s", error)
+        # the work is done: what is left there only takes up space
+        log.warning("copies of checkpoints were not removed: %s", error)
 
 
 def _succeed(step: Step, seconds: float, progress: ProgressFile | None) -> None:

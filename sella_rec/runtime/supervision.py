@@ -1,4 +1,4 @@
-"""A step's processes: where their output goes, and that none outlives whoever waits for it."""
+"""A step's processes: where their output goes, and that none outlives the process that waits for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def redirect_output(path: Path) -> None:
 
 
 def exit_with_runner() -> None:
-    """End this process soon after the runner that holds a lock on the file `SELLA_LOCK` is gone, however it ended.
+    """End this process soon after the runner that locks the file `SELLA_LOCK` has ended, however it ended.
 
     A lock rather than the parent's id: between runner and step stands a shell that outlives the runner, and ids are
     reused. Without `SELLA_LOCK` nothing happens.
@@ -40,7 +40,7 @@ def exit_with_runner() -> None:
 
 
 def exit_with_parent() -> None:
-    """End this process soon after the one that started it: killed, it could not end its processes itself."""
+    """End this process soon after its parent: a killed parent cannot end its children."""
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
 
 
@@ -51,7 +51,7 @@ def _watch_parent(parent: int) -> None:
 
 
 def exit_without_heartbeat(file: Path) -> None:
-    """Send this process SIGTERM when nobody has touched a file for five minutes; clocks are not compared."""
+    """Send this process SIGTERM once a file has not been touched for five minutes; clocks are not compared."""
     threading.Thread(target=_watch_heartbeat, args=(file,), daemon=True).start()
 
 

@@ -1,7 +1,7 @@
-"""A training step's work handed to Kubeflow Trainer: a TrainJob whose node pods are made as the step's own pod is.
+"""Runs a training step's work with Kubeflow Trainer: a TrainJob whose node pods are made like the step's own pod.
 
-Node pods cannot see the artifacts of Kubeflow Pipelines, so inputs and output lie on the volume of checkpoints, which
-they mount as the step's pod does.
+Node pods cannot see the artifacts of Kubeflow Pipelines, so inputs and output are on the volume of checkpoints, which
+they mount like the step's pod.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ log = logging.getLogger(__name__)
 
 
 def run_train_job(work: Work, step: Step, config: KubernetesBackendConfig | None = None) -> None:
-    """Do a step's work in the nodes of a TrainJob, with the first node's log in this one's.
+    """Run a step's work in the nodes of a TrainJob, and print the first node's log here.
 
-    The job is taken away at the end, whatever the end. An attempt that finds a job of an earlier one takes that away
-    first, and the training goes on from its checkpoint.
+    The job is deleted at the end in any case. An attempt that finds the job of an earlier one deletes it first, and the
+    training continues from its checkpoint.
 
     Args:
         work: see `launch.launch`.
-        step: its checkpoints lie on a volume that the nodes mount at the same path.
+        step: its checkpoints are on a volume that the nodes mount at the same path.
         config: where Kubernetes is; none: this pod's cluster.
 
     Raises:
-        DistributedTrainingError: the job failed or was deleted, or this is no pod of Kubeflow Pipelines.
-        PreemptedError: SIGTERM came.
+        DistributedTrainingError: the job failed or was deleted, or this is not a pod of Kubeflow Pipelines.
+        PreemptedError: SIGTERM arrived.
     """
     for name in ("SELLA_CHECKPOINTS", "KFP_POD_NAME", "KFP_RUN_ID"):
         if name not in os.environ:
             raise DistributedTrainingError(
-                f"launch.train_job.nodes is above 0, but {name} is not set: a TrainJob can be started from a pod of "
-                "Kubeflow Pipelines with a volume for checkpoints only; set launch.train_job.nodes=0 elsewhere"
+                f"launch.train_job.nodes is above 0, but {name} is not set: only a pod of Kubeflow Pipelines with a "
+                "volume for checkpoints can start a TrainJob; elsewhere set launch.train_job.nodes=0"
             )
     made = step.checkpoints / "output"
     if not made.is_dir():
@@ -84,7 +84,7 @@ def _stage(work: Work, step: Step, output: Path) -> Path:
 
 @contextmanager
 def _beating(file: Path) -> Iterator[None]:
-    """Show the nodes that this process lives: killed, it could not take the job away, and they end by themselves."""
+    """Show the nodes that this process is alive: if it is killed and cannot delete the job, they end themselves."""
     ended = threading.Event()
     file.touch()
 
@@ -102,7 +102,7 @@ def _beating(file: Path) -> Iterator[None]:
 
 
 def _run(client: TrainerClient, step: Step, job: Path) -> None:
-    """Make the job, follow it to its end and take it away."""
+    """Create the job, follow it to its end and delete it."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise PreemptedError
@@ -115,7 +115,7 @@ def _run(client: TrainerClient, step: Step, job: Path) -> None:
             _create(client, name, settings, step, job)
             _follow(client, name)
         finally:
-            # a second SIGTERM must not keep the job
+            # a second SIGTERM must not leave the job behind
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             _delete(client, name)
     except ApiException as error:
@@ -125,10 +125,10 @@ def _run(client: TrainerClient, step: Step, job: Path) -> None:
 
 
 def _clear(client: TrainerClient, name: str) -> None:
-    """Take away what an earlier attempt left.
+    """Delete the job of an earlier attempt.
 
     Raises:
-        DistributedTrainingError: another run trains the very same, in the same checkpoints.
+        DistributedTrainingError: another run does the same training, with the same checkpoints.
     """
     try:
         found = client.backend.custom_api.get_namespaced_custom_object(*_address(client), name)
@@ -140,7 +140,7 @@ def _clear(client: TrainerClient, name: str) -> None:
     over = any(c["type"] in _OVER and c["status"] == "True" for c in found.get("status", {}).get("conditions", []))
     if run != os.environ["KFP_RUN_ID"] and not over:
         raise DistributedTrainingError(
-            f"TrainJob {name} of run {run} does the very same work: wait for it, or delete it and try again"
+            f"TrainJob {name} of run {run} does the same training: wait until it has ended, or delete it and try again"
         )
     _delete(client, name)
 
@@ -160,16 +160,16 @@ def _create(client: TrainerClient, name: str, settings: TrainJobConfig, step: St
 
 
 def _follow(client: TrainerClient, name: str) -> None:
-    """Print the first node's log, and what keeps pods from starting, until the job is over.
+    """Print the first node's log, and events that say why pods do not start, until the job has ended.
 
     Raises:
-        DistributedTrainingError: it failed, or somebody deleted it.
+        DistributedTrainingError: it failed, or was deleted.
     """
-    lines, told = 0, set[str]()
+    lines, shown = 0, set[str]()
     while (job := _get(client, name)).status not in _OVER:
         first = next((node for node in job.steps if node.name == f"{trainer.NODE}-0"), None)
         if first is None or first.status == trainer.POD_PENDING:
-            _tell_events(client, name, told)
+            _show_events(client, name, shown)
         elif first.status == trainer.TRAINJOB_RUNNING:
             lines += _stream(client, name, lines)
         time.sleep(POLL)
@@ -179,10 +179,10 @@ def _follow(client: TrainerClient, name: str) -> None:
 
 
 def _get(client: TrainerClient, name: str) -> TrainJob:
-    """The job as it is; an API that is away for a while does not end a training.
+    """The job as it is now; an API that does not answer for a while does not end a training.
 
     Raises:
-        DistributedTrainingError: there is no such job any more, or the API was away too long.
+        DistributedTrainingError: the job is gone, or the API did not answer for too long.
     """
     until = time.monotonic() + PATIENCE
     while True:
@@ -198,29 +198,29 @@ def _get(client: TrainerClient, name: str) -> TrainJob:
 
 
 def _stream(client: TrainerClient, name: str, seen: int, follow: bool = True) -> int:
-    """Print the first node's log from line `seen` on, until it ends or the connection does; how many lines came."""
-    came = 0
+    """Print the first node's log from line `seen` on, until it or the connection ends; the number of lines printed."""
+    printed = 0
     try:
         for line in islice(client.get_job_logs(name, follow=follow), seen, None):
             print(line, flush=True)
-            came += 1
+            printed += 1
     except RuntimeError as error:
-        log.warning("the first node's log has broken off: %s", error)
-    return came
+        log.warning("the connection to the first node's log was lost: %s", error)
+    return printed
 
 
-def _tell_events(client: TrainerClient, name: str, told: set[str]) -> None:
+def _show_events(client: TrainerClient, name: str, shown: set[str]) -> None:
     try:
         events = client.get_job_events(name)
     except (RuntimeError, TimeoutError) as error:
-        # whether the job is gone or the API away, the next look at the job tells
-        log.warning("no events: %s", error)
+        # whether the job is gone or the API does not answer shows when the job is read next
+        log.warning("reading the events of TrainJob %s failed: %s", name, error)
         return
     for event in events:
         line = f"{event.involved_object_kind} {event.involved_object_name}: {event.reason}: {event.message}"
-        if line not in told:
+        if line not in shown:
             log.info(line)
-            told.add(line)
+            shown.add(line)
 
 
 def _reason(client: TrainerClient, name: str) -> str:
@@ -230,7 +230,7 @@ def _reason(client: TrainerClient, name: str) -> str:
 
 
 def _tails(client: TrainerClient, job: TrainJob) -> str:
-    """The ends of the failed nodes' logs; of all where none says that it failed."""
+    """The ends of the failed nodes' logs; of all nodes if none is marked as failed."""
     failed = [node for node in job.steps if node.status == trainer.TRAINJOB_FAILED] or job.steps
     parts = []
     for node in failed:
@@ -240,7 +240,7 @@ def _tails(client: TrainerClient, job: TrainJob) -> str:
 
 
 def _delete(client: TrainerClient, name: str) -> None:
-    """Take the job away, if there is one, and wait until it is gone with its pods."""
+    """Delete the job, if there is one, and wait until it is gone with its pods."""
     api, until = client.backend.custom_api, time.monotonic() + PATIENCE
     while time.monotonic() < until:
         try:

@@ -1,4 +1,4 @@
-"""The TrainJob that hands a step's work to Kubeflow Trainer, as Kubernetes takes it (trainer.kubeflow.org/v1alpha1)."""
+"""The manifest of the TrainJob that runs a step's work with Kubeflow Trainer (trainer.kubeflow.org/v1alpha1)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def train_job(
 
     Args:
         name: of the TrainJob.
-        settings: nodes, runtime and what a node takes.
-        processes: on each node; none: one an accelerator.
+        settings: nodes, runtime and a node's resources.
+        processes: on each node; none: one per accelerator.
         runtime_kind: `ClusterTrainingRuntime` or `TrainingRuntime`.
-        pod: the step's own, as Kubernetes gives it; the job goes when it goes.
+        pod: the step's own, as Kubernetes returns it; the job is deleted with it.
         job: the worker's description of the work, at the path where the nodes see it.
     """
     spec = pod["spec"]

@@ -1,4 +1,4 @@
-"""A training step's work as other processes are told of it."""
+"""A training step's work, described for other processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DistributedTrainingError(RuntimeError):
 
 
 def describe(work: Work, step: Step, inputs: dict[str, Path], output: Path, checkpoints: Path) -> dict[str, Any]:
-    """A training as JSON, for `worker` to do: its inputs and outputs at the paths that its processes see."""
+    """A training as JSON, for `worker` to run: inputs and outputs at the paths that its processes see."""
     return {
         "work": f"{work.__module__}:{work.__qualname__}",
         "name": step.name,

@@ -27,7 +27,7 @@ from sella_rec.tracking.tracker import StepTracker
 
 @record
 def main(file: str) -> None:
-    """Do this process's share; errors are written where torchrun looks for them."""
+    """Run this process's share; errors are written where torchrun looks for them."""
     exit_with_runner()
     exit_with_parent()
     heartbeat = Path(file).with_name(HEARTBEAT)
@@ -61,7 +61,7 @@ def _join_group(device: str) -> None:
 
 
 def _step(job: Mapping[str, Any], config: Config, scratch: Path | None) -> Step:
-    """The step as the process of rank 0 sees it; with `scratch`, as the others: untracked, the output thrown away."""
+    """The step as the process of rank 0 sees it; with `scratch`, as the others: untracked, the output discarded."""
     inputs = {name: Path(path) for name, path in job["inputs"].items()}
     output = scratch / "output" if scratch else Path(job["output"])
     run = mlflow_runs.StepRun.from_dict(job["run"]) if job["run"] and not scratch else None

@@ -53,7 +53,7 @@ class AliasWatcher:
     old one stays.
 
     Args:
-        every: seconds between two looks at the registry.
+        every: seconds between two checks of the registry.
     """
 
     def __init__(self, gateway: Gateway, name: str, alias: str, max_items: int, every: float):
@@ -67,22 +67,22 @@ class AliasWatcher:
         self._replaced = False
 
     def start(self) -> None:
-        """Follow the alias in a thread of its own, for as long as the process lives."""
-        threading.Thread(target=self._follow, name="follower", daemon=True).start()
+        """Follow the alias in a separate thread, until the process ends."""
+        threading.Thread(target=self._watch, name="alias-watcher", daemon=True).start()
 
-    def _follow(self) -> None:
+    def _watch(self) -> None:
         while True:
             try:
                 self.update()
             except RegistryError as error:
                 log.warning("not updated: %s", error, exc_info=error.__cause__)
             except Exception:
-                # a registry that does not answer, or anything else: what serves goes on serving
-                log.exception("not updated: %s@%s could not be looked up", self._name, self._alias)
+                # a registry that does not answer, or anything else: the served model stays
+                log.exception("not updated: looking up %s@%s failed", self._name, self._alias)
             time.sleep(self._every)
 
     def update(self) -> None:
-        """Look at the alias, and load what it points to if that is not what is served.
+        """Check the alias, and load the version that it points to unless it is served already.
 
         Raises:
             RegistryError: the alias points nowhere, or to a version that does not work; the old one still serves.
@@ -90,15 +90,15 @@ class AliasWatcher:
         wanted = find(self._client, self._name, self._alias)
         if wanted is None:
             raise RegistryError(
-                f"the registry has no {self._name}@{self._alias}: a pipeline run registers one, "
-                "`sella promote VERSION` makes it champion"
+                f"the registry has no {self._name}@{self._alias}: a pipeline run registers a version, "
+                "`sella promote VERSION` makes it the champion"
             )
         if self._replaced:
-            # models hold reference cycles; its last requests ended since the last look
+            # models hold reference cycles; its last requests have ended since the last check
             self._replaced = False
             gc.collect()
         registered = self._client.get_model_version(wanted.name, wanted.number)
-        # the time, since a model that is deleted and registered anew counts from 1 again
+        # the time, since a model that is deleted and registered again counts from 1 again
         key = f"{wanted.number}-{registered.creation_timestamp}"
         if key == self._now:
             self._load_error = self._gateway.load_error = None
@@ -134,7 +134,7 @@ class AliasWatcher:
         return folder
 
     def _prune(self) -> None:
-        """Remove downloads but the newest in use, and the one before it, to which a rollback would go."""
+        """Remove all downloads but the one in use and the one before it, which a rollback would need."""
         folders = sorted(self._folder().glob("[!.]*"), key=lambda path: path.stat().st_mtime, reverse=True)
         for folder in folders[_KEPT:]:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What stands before the model: readiness, version, bounded requests, a bounded queue."""
+"""The HTTP application in front of the model: readiness, version, bounded requests, a bounded queue."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _RETRY_AFTER_SECONDS = "1"
 
 @dataclass(frozen=True)
 class Limits:
-    """What is taken on at once.
+    """Limits on what the server accepts at the same time.
 
     Attributes:
         max_bytes: of a request's body. 1 MiB: ten thousand titles.
         concurrency: model calls at once. 1: a call uses all cores, or the GPU, by itself.
-        queue: requests that wait. 16: what comes later would wait for longer than most callers do.
+        queue: requests that wait. 16: later ones would wait for longer than most callers do.
     """
 
     max_bytes: int = 2**20
@@ -43,7 +43,7 @@ class Gateway:
 
     Attributes:
         served: the model that new requests go to; a request keeps the one it began with. None until one is loaded.
-        load_error: version that could not be loaded, and why; told by `/version`.
+        load_error: version that could not be loaded, and why; shown by `/version`.
         draining: a shutdown has begun: not ready, though requests are still answered.
     """
 
@@ -102,14 +102,14 @@ class Gateway:
         self._admitted += 1
         try:
             async with self._slots:
-                # under overload callers give up, and an answer to nobody would delay everybody else's
+                # under overload callers give up, and computing their answers would delay the others
                 if not await request.is_disconnected():
                     await self._forward(self.served, request, body, send)
         finally:
             self._admitted -= 1
 
     async def _forward(self, served: Served, request: Request, body: bytes, send: Send) -> None:
-        """Let MLflow answer; the response tells the version that did, and a client of a server that ends to leave."""
+        """Let MLflow answer; the response names the version and, while the server ends, closes the connection."""
         unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         version = (served.about.get("version") or "").encode()
 
@@ -125,11 +125,13 @@ class Gateway:
         await served.app(dict(request.scope), receive, send_labelled)
 
     async def _body(self, request: Request) -> bytes | Response:
-        """The body, or the refusal of one that is too large, as soon as that is known."""
+        """The body, or the error response for one that is too large, as soon as that is known."""
         limit, body = self.limits.max_bytes, bytearray()
         declared = request.headers.get("content-length", "0")
         too_large = _error(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "REQUEST_TOO_LARGE", f"the body: more than {limit} bytes; split it"
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "REQUEST_TOO_LARGE",
+            f"the body has more than {limit} bytes; split the request",
         )
         if declared.isdecimal() and int(declared) > limit:
             return too_large

@@ -16,7 +16,7 @@ from sella_rec.runtime.step import stay_offline_if_local
 
 
 class SellaRec(PythonModel):
-    """Ranks items for users, known or described by what they liked."""
+    """Ranks items for known users, and for new ones by what they liked."""
 
     _ranker: Ranker
 
@@ -28,7 +28,7 @@ class SellaRec(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Answer one request a row.
+        """Answer one request per row.
 
         Args:
             model_input: user_id (text), history and candidates (lists of text), each of which may be missing: see
@@ -36,10 +36,10 @@ class SellaRec(PythonModel):
             params: top_n and retrieve, see `Ranker.rank`.
 
         Returns:
-            A row a request, of lists as long as the answer: item_ids, titles, scores (P(like)) and ranks (1 is best).
+            One row per request with four lists of equal length: item_ids, titles, scores (P(like)), ranks (1 is best).
 
         Raises:
-            RequestError: the message names row, field and mend.
+            RequestError: the message names row, field and fix.
         """
         requests = [
             Request(_value(row.get("user_id")), _items(row.get("history")), _items(row.get("candidates")))
@@ -55,7 +55,7 @@ class SellaRec(PythonModel):
 
 
 def _value(cell: Any) -> Any:
-    """A cell, or None where pandas says in its ways that there is nothing."""
+    """A cell, or None for any of pandas' missing values."""
     return None if pd.api.types.is_scalar(cell) and pd.isna(cell) else cell
 
 

@@ -31,7 +31,7 @@ class Served:
 
     Attributes:
         app: MLflow's scoring server over it.
-        about: what `/version` tells of it.
+        about: what `/version` answers.
         model: what the server answers with; the server itself does not keep it.
     """
 
@@ -41,15 +41,16 @@ class Served:
 
 
 def load_served(folder: Path, about: Mapping[str, str | None], max_items: int) -> Served:
-    """Load a model from disk, and let it answer its own input example before anybody else asks.
+    """Load a model from disk, and try it on its own input example before it serves requests.
 
     Raises:
-        RegistryError: it cannot answer; whatever MLflow and the model raise while it is loaded.
+        RegistryError: it cannot answer its input example.
+        Exception: whatever MLflow and the model raise while it is loaded.
     """
     model = _load(folder)
     example = model.metadata.get_serving_input(str(folder))
     if example is None:
-        log.warning("%s has no input example: it is not tried before it serves", folder.name)
+        log.warning("%s has no input example: it serves without having been tried", folder.name)
     else:
         _try(model, example)
     bounded = BoundedModel(model, max_items)
@@ -63,7 +64,7 @@ def _load(folder: Path) -> PyFuncModel:
     try:
         return mlflow.pyfunc.load_model(str(folder))
     finally:
-        # MLflow registers each model's code as a module of a new name, which would keep the model for ever
+        # MLflow registers each model's code as a module with a new name, which would keep the model forever
         for name in set(sys.modules) - before:
             if name.startswith("code_model_"):
                 del sys.modules[name]
@@ -99,7 +100,7 @@ class BoundedModel:
         """As `PyFuncModel.predict`.
 
         Raises:
-            Answer: 400 for what the caller can mend, 500 for what is broken here.
+            Answer: 400 for what the caller can fix, 500 for what is broken here.
         """
         try:
             rows = checked(data, params or {}, self._fields, self._params, self._max_items)
@@ -114,11 +115,11 @@ class BoundedModel:
             if type(error).__name__ == RequestError.__name__:
                 raise Answer(str(error), BAD_REQUEST) from error
             log.exception("the model failed on a request")
-            raise Answer("the model failed on this request; the server's log says why", INTERNAL_ERROR) from error
+            raise Answer("the model failed on this request; see the server's log", INTERNAL_ERROR) from error
 
 
 class Answer(MlflowException):
-    """An error with the message that the client sees, which MLflow's server would put the whole request before."""
+    """An error with the message that the client sees; MLflow's server would prepend the whole request."""
 
     def __init__(self, text: str, code: int):
         super().__init__(text, error_code=code)

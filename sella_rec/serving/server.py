@@ -10,15 +10,15 @@ import uvicorn
 
 from sella_rec.serving.gateway import Gateway
 
-# requests that were taken are answered within this time, or lost
+# accepted requests are answered within this time, or lost
 FINISH_SECONDS = 60
 
 
 class Server(uvicorn.Server):
-    """On SIGTERM first not ready, so that nobody sends more; then no new connections; ends when the last is answered.
+    """On SIGTERM first not ready; then no new connections; ends when the last request is answered.
 
     Args:
-        drain_seconds: from the first to the second, since whoever routes requests needs time to notice.
+        drain_seconds: from the first to the second, since routers of requests need time to notice.
     """
 
     def __init__(self, gateway: Gateway, host: str, port: int, drain_seconds: float):

@@ -1,4 +1,4 @@
-"""The small JSON file through which a step in its own process tells the local runner how it is doing."""
+"""The small JSON file through which a step in its own process reports its progress to the local runner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _EVERY_SECONDS = 0.5
 
 
 class ProgressFile:
-    """State of one step: `running`, `done` or `failed`, and how far its present loop is.
+    """State of one step: `running`, `done` or `failed`, and the progress of its current loop.
 
     Written atomically, and while a loop runs at most every half second, so a step may report as often as it likes.
     """
@@ -30,7 +30,7 @@ class ProgressFile:
         self._write()
 
     def loop(self, done: float, total: float, note: str) -> None:
-        """How far the loop named `note` is; time left is foretold from its pace so far."""
+        """Report the progress of the loop named `note`; the time left is estimated from its pace so far."""
         now = time.time()
         if note != self._note or done < self._loop_first:
             self._note, self._loop_started, self._loop_first = note, now, done
@@ -53,7 +53,7 @@ class ProgressFile:
 
 
 def read_progress(path: Path) -> dict[str, Any]:
-    """What a step last wrote; empty where it has not begun."""
+    """What a step last wrote; empty if it has not begun."""
     try:
         state = json.loads(path.read_text())
     except FileNotFoundError:

@@ -1,14 +1,14 @@
 """Who is champion: compare-and-set of the alias, over a log of promotions that MLflow keeps in order.
 
-MLflow sets an alias without looking. What it does atomically, on every store, is to number the versions of a registered
-model. So the versions of `<name>-promotions` are a log: each asks to put version `to` in the place of version `base`,
-and is granted if `base` is what the last one granted before it put there. Whoever reads the log comes to the same
-verdict, whenever they read it; there is no lock to expire, and no clock. The aliases show what the log says.
+MLflow sets an alias unconditionally. What it does atomically, on every store, is to number the versions of a registered
+model. So the versions of `<name>-promotions` are a log: each requests to replace version `base` by version `to`, and is
+granted if `base` is what the last granted one before it set. Every reader of the log comes to the same verdict at any
+time; there is no lock to expire, and no clock. The aliases show what the log says.
 
-Guarantees: of all that ask from the same base, exactly one is granted. A process killed between its entry and the
-alias leaves an entry that the next one to look publishes. An alias moved by hand is taken into the log when it is next
+Guarantees: of all requests with the same base, exactly one is granted. A process killed between its entry and the
+alias leaves an entry that the next reader publishes. An alias moved by hand is entered into the log when it is next
 read. What is not excluded: a process that sleeps between its entry and the alias while others promote may set the
-alias back for a moment; it repairs that when it has woken up, or else it counts as moved by hand.
+alias back for a moment; it repairs that when it wakes up, or else it counts as moved by hand.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Promotion:
     Attributes:
         number: its place in the log.
         base, to: numbers of versions; empty: none.
-        token: of the request, since a repeated one may come twice.
+        token: of the request, since a retried one may arrive twice.
         published: the aliases have been set.
     """
 
@@ -45,7 +45,7 @@ class Promotion:
 
 
 def find_champion(client: MlflowClient, name: str) -> ModelVersion | None:
-    """The champion, once log and alias have been brought in line."""
+    """The champion, after log and alias have been reconciled."""
     number = _settle(client, name)
     return get_version(client, name, number) if number else None
 
@@ -58,7 +58,7 @@ def require_champion(client: MlflowClient, name: str) -> ModelVersion:
     """
     found = find_champion(client, name)
     if found is None:
-        raise RegistryError(f"{name} has no champion: `sella promote VERSION` makes a version champion")
+        raise RegistryError(f"{name} has no champion: make a version champion with `sella promote VERSION`")
     return found
 
 
@@ -69,10 +69,10 @@ def replace_champion(client: MlflowClient, name: str, base: str, to: str, reason
         name: of the registered model.
         base: number of the version that the decision was made against; empty: none.
         to: number of an existing version.
-        reason: for people who read the log.
+        reason: shown in the log.
 
     Returns:
-        Whether `to` is champion now; it may have been before, as where a killed step is tried again.
+        Whether `to` is champion now; also true if it was before, as when a killed step is retried.
     """
     champion = _settle(client, name)
     if champion != base:
@@ -108,11 +108,11 @@ def _entries(client: MlflowClient, name: str) -> list[Promotion]:
 
 
 def _settle(client: MlflowClient, name: str) -> str:
-    """Bring log and alias in line; returns the champion's number, empty for none."""
+    """Reconcile log and alias; returns the champion's number, empty for none."""
     while True:
         granted = promotions(client, name)
         if granted and not granted[-1].published:
-            # whoever asked for it was killed, or is about to
+            # the process that requested it was killed, or is about to publish it
             _publish(client, name, granted[-1])
             continue
         logged = granted[-1].to if granted else ""
@@ -126,7 +126,7 @@ def _settle(client: MlflowClient, name: str) -> str:
 
 
 def _append(client: MlflowClient, name: str, base: str, to: str, reason: str) -> str:
-    """Ask for a promotion; returns the token to know it by."""
+    """Request a promotion; returns the token that identifies it."""
     from mlflow import MlflowException
 
     try:
@@ -135,7 +135,7 @@ def _append(client: MlflowClient, name: str, base: str, to: str, reason: str) ->
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     token = uuid.uuid4().hex
-    # MLflow wants a source: this one leads nowhere, since the log holds no models
+    # MLflow requires a source: this one leads nowhere, since the log holds no models
     source = f"promotion:/{name}/{to or 'none'}"
     tags = {_BASE: base, _TO: to, _TOKEN: token}
     client.create_model_version(_log_of(name), source, tags=tags, description=reason, await_creation_for=0)

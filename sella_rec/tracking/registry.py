@@ -17,7 +17,7 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 
 class RegistryError(UserError):
-    """The registry does not hold what was asked for; the message says what it holds and what to do."""
+    """The registry does not have what was asked for; the message says what it has and what to do."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ModelVersion:
 
     Attributes:
         number: as MLflow counts them, from "1".
-        model_id: of the logged model behind it: another one under the same name and number is another model.
+        model_id: of the logged model; a different one under the same name and number is a different model.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ModelVersion:
 
     @classmethod
     def parse(cls, text: str) -> ModelVersion | None:
-        """What `str` wrote, as it travels between steps; None for the empty string, which stands for no version."""
+        """Parse what `str` wrote, as steps pass it on; None for the empty string, which stands for no version."""
         return cls(*text.split("/")) if text else None
 
     @property
@@ -54,7 +54,11 @@ class ModelVersion:
 
 
 def find(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
-    """The version that an alias points to; None where the alias or the model does not exist."""
+    """The version that an alias points to; None if the alias or the model does not exist.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the server does not answer, or refuses.
+    """
     from mlflow import MlflowException
 
     try:
@@ -67,7 +71,11 @@ def find(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
 
 
 def get_version(client: MlflowClient, name: str, number: str) -> ModelVersion | None:
-    """A version by its number; None where there is none."""
+    """A version by its number; None if there is none.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the server does not answer, or refuses.
+    """
     from mlflow import MlflowException
 
     try:
@@ -87,12 +95,15 @@ def download_bundle(version: ModelVersion, folder: Path) -> Path:
 
     Raises:
         RegistryError: the version holds no bundle.
+        mlflow.exceptions.MlflowException: the server does not answer, or has no such version.
     """
     import mlflow
 
     artifacts = mlflow.models.get_model_info(version.uri).flavors["python_function"].get("artifacts", {})
     if "bundle" not in artifacts:
-        raise RegistryError(f"{version.label} was not registered by this pipeline: it holds no bundle")
+        raise RegistryError(
+            f"{version.label} was not registered by this pipeline and holds no bundle; choose another version"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent) as temporary, atomic_output(folder) as place:
         source = f"{version.uri}/{artifacts['bundle']['path']}"

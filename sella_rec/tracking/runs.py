@@ -30,7 +30,7 @@ _PARAMS_PER_BATCH = 100
 
 
 class TrackingError(UserError):
-    """MLflow cannot be reached or used; the message says where and what to do."""
+    """MLflow cannot be reached or used; the message names the address and the cause."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class StepRun:
 
     @classmethod
     def from_dict(cls, described: Mapping[str, Any]) -> StepRun:
-        """The run that `to_dict` tells of, for a process that reports to it and neither begins nor ends it."""
+        """The run that `to_dict` described, for a process that reports to it and neither begins nor ends it."""
         _find_server()
         from mlflow import MlflowClient
 
@@ -72,10 +72,10 @@ class StepRun:
 
 
 def open_step_run(step: str) -> StepRun | None:
-    """Find or make the runs of a step, and make the child the active run with system metrics.
+    """Find or create the runs of a step, and make the child the active run with system metrics.
 
     Returns:
-        None where `MLFLOW_TRACKING_URI` is not set: then nothing is tracked.
+        None if `MLFLOW_TRACKING_URI` is not set: then nothing is tracked.
 
     Raises:
         TrackingError: the server does not answer.
@@ -95,7 +95,7 @@ def open_step_run(step: str) -> StepRun | None:
 
 
 def _find_server() -> bool:
-    """Whether there is a server; the cluster's own is taken where none is injected."""
+    """Whether there is a server; the cluster's own is used if none is injected."""
     if "MLFLOW_TRACKING_URI" not in os.environ:
         given = {name: os.environ[f"SELLA_{name}"] for name in SERVER_VARIABLES if f"SELLA_{name}" in os.environ}
         os.environ.update(given)
@@ -122,7 +122,7 @@ def _find_or_make(step: str) -> StepRun:
 
 
 def _experiment(client: MlflowClient) -> tuple[str, str]:
-    """Id and name: the injected one, or the one named by `MLFLOW_EXPERIMENT_NAME` or `sella-rec`, made if missing."""
+    """Id and name: the injected experiment, or `MLFLOW_EXPERIMENT_NAME`, or `sella-rec`; created if missing."""
     from mlflow import MlflowException
 
     given = os.environ.get("MLFLOW_EXPERIMENT_ID")

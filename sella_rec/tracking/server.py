@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
-NO_REGISTRY = f"{TRACKING_URI} is not set: there is no registry"
+NO_REGISTRY = f"{TRACKING_URI} is not set, so there is no registry"
 
 
 def has_server() -> bool:

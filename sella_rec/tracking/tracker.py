@@ -1,4 +1,4 @@
-"""What a step reports while it works: metrics, parameters and files to MLflow, progress to whoever watches."""
+"""What a step reports while it works: metrics, parameters and files to MLflow, progress to the local runner."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_PARAM_LENGTH = 6000
 
 
 class Tracker:
-    """Handed to every step; `Tracker()` reports nowhere (tests, library use)."""
+    """Passed to every step; `Tracker()` reports nowhere (tests, library use)."""
 
     def metrics(self, values: Mapping[str, float | None], step: int | None = None) -> None:
         """Log metrics of the step's child run, `step` being the x axis of a curve; None is left out."""
@@ -29,13 +29,13 @@ class Tracker:
         """Log a file or a folder to the step's child run."""
 
     def progress(self, done: float, total: float, note: str = "") -> None:
-        """Say how far a long loop is."""
+        """Report the progress of a long loop."""
 
 
 class StepTracker(Tracker):
     """Reports to a progress file and to an MLflow run, either of which may be missing.
 
-    Metrics travel in the background, so that a slow server does not slow training. A run that goes on after a kill
+    Metrics travel in the background, so that a slow server does not slow training. A run that continues after a kill
     keeps the curve points it has: points up to the last one are not logged twice.
     """
 

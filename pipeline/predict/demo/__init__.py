@@ -1,1 +1,1 @@
-"""A page to look at: what the collaborative model, the text-only LLM and SeLLa-Rec recommend, side by side."""
+"""A web page that shows what the collaborative model, the text-only LLM and SeLLa-Rec recommend, side by side."""

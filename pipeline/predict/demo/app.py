@@ -1,4 +1,4 @@
-"""The web application behind `sella demo`: one page, and what it asks for as JSON."""
+"""The web application behind `sella demo`: one page, and its data as JSON."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from sella_rec.model.ranker import Request as Question
 
 _COLLAB = {"mf": "Matrix factorization", "lightgcn": "LightGCN"}
 _SUGGESTIONS = 12
-# No script, style or picture from elsewhere, and none inline: titles are other people's text.
+# No script, style or image from elsewhere, and none inline: titles are untrusted text.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# Others' pages must not reach it under a name of theirs that leads to this machine.
+# Other sites must not reach it by a host name of theirs that resolves to this machine (DNS rebinding).
 _HOSTS = ["127.0.0.1", "localhost"]
 
 
 class Asked(BaseModel):
-    """What the page wants ranked: for a user, or for somebody who liked `history` (titles or item ids)."""
+    """The page's request: for a user, or for a new user who liked `history` (titles or item ids)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,8 +41,8 @@ def build_app(ranker: Ranker, name: str, retrieve: int) -> FastAPI:
     """The application.
 
     Args:
-        ranker: who answers; asked by one request at a time.
-        name: of the model, for people.
+        ranker: answers; one request at a time.
+        name: of the model, shown on the page.
         retrieve: how many candidates the collaborative model chooses; all three arms rank these.
     """
     app = FastAPI(title="SeLLa-Rec", docs_url=None, redoc_url=None, openapi_url=None)
@@ -118,9 +118,9 @@ def _add_recommendations(app: FastAPI, ranker: Ranker, retrieve: int) -> None:
     @app.post("/recommend")
     def recommend(asked: Asked) -> dict[str, Any]:
         if (asked.user_id is None) == (asked.history is None):
-            raise RequestError("give either user_id or history")
+            raise RequestError("give user_id or history, not both")
         if asked.user_id is not None and not ranker.knows(asked.user_id):
-            raise RequestError(f"user {asked.user_id} is not known to this model; choose one of the list")
+            raise RequestError(f"user {asked.user_id} is not known to this model; choose one from the list")
         # one at a time: two would only slow each other down
         with busy:
             return {"arms": _compare(ranker, asked, retrieve)}

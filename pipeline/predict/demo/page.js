@@ -1,6 +1,6 @@
 "use strict";
 
-// Titles are other people's text: they are only ever set as textContent.
+// Titles are untrusted text: they are only ever set as textContent.
 const $ = (id) => document.getElementById(id);
 const chosen = [];
 let model;
@@ -46,7 +46,7 @@ async function recommend(question, whose) {
   const buttons = document.querySelectorAll("form button");
   buttons.forEach((button) => { button.disabled = true; });
   $("results").classList.add("stale");
-  tell(`Ranking ${model.retrieve} ${model.many} three times …`);
+  tell(`Ranking ${model.retrieve} ${model.many} with three models …`);
   const started = performance.now();
   try {
     const { arms } = await ask("recommend", question);
@@ -65,9 +65,9 @@ function draw(arms) {
   const lists = Object.values(arms);
   const count = (id) => lists.filter((list) => list.some((row) => row.item_id === id)).length;
   const about = {
-    collab: [model.collab, "Who liked what, and nothing else. It is the crowd's opinion."],
-    text_only: ["Text-only LLM", "The LLM tuned on titles alone. It has never met another user."],
-    sella: ["SeLLa-Rec", "The same LLM, shown the crowd's knowledge as special tokens."],
+    collab: [model.collab, "Knows who liked what, and nothing else."],
+    text_only: ["Text-only LLM", "The LLM tuned on titles alone; it knows nothing of other users' likes."],
+    sella: ["SeLLa-Rec", "The same LLM, given the collaborative vectors as special tokens."],
   };
   $("results").replaceChildren(...Object.entries(arms).map(([arm, rows]) => {
     const section = element("section", "arm");
@@ -75,7 +75,7 @@ function draw(arms) {
     const list = element("ol");
     list.append(...rows.map((row) => line(row, count(row.item_id))));
     section.append(element("h2", "", about[arm][0]), element("p", "", about[arm][1]), list);
-    if (!rows.length) section.append(element("p", "note", "Nothing is left to recommend."));
+    if (!rows.length) section.append(element("p", "note", "There is nothing left to recommend."));
     return section;
   }));
   $("results").hidden = $("how").hidden = false;
@@ -124,7 +124,7 @@ async function showUser() {
   const id = $("user").value.trim();
   try {
     const { history } = await ask(`users/${encodeURIComponent(id)}`);
-    $("likes").textContent = history.length ? `Liked last: ${history.join("; ")}` : "Has liked nothing yet.";
+    $("likes").textContent = history.length ? `Last liked: ${history.join("; ")}` : "No likes yet.";
   } catch (error) {
     $("likes").textContent = "";
     tell(error.message, true);
@@ -155,8 +155,8 @@ suggest($("title"), $("titles"), "items", (title) => option(title));
   const number = (n) => n.toLocaleString("en");
   $("model").textContent = `${model.name}: ${number(model.users)} users, ${number(model.items)} ${model.many}.`;
   $("title-label").textContent = `${model.many[0].toUpperCase()}${model.many.slice(1)} they liked`;
-  $("how").textContent = `${model.collab} chooses ${model.retrieve} ${model.many} that the user has not rated, and all three rank these. `
-    + "The figure is P(like). “No ratings yet”: nobody had rated it when the model was trained. Point at a title to find it in the other lists.";
+  $("how").textContent = `${model.collab} selects ${model.retrieve} ${model.many} that the user has not rated; all three models rank these. `
+    + "The number is P(like). “No ratings yet”: the title had no ratings when the model was trained. Hover over a title to find it in the other lists.";
   $("user").value = model.first_user;
   await showUser();
 })();

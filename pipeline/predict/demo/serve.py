@@ -30,5 +30,5 @@ def serve(bundle: Path | None, port: int, retrieve: int) -> None:
         name = version.label
     typer.echo(f"Loading {name} ...")
     app = build_app(load_ranker(bundle), name, retrieve)
-    typer.echo(f"The page: http://127.0.0.1:{port}/ (Ctrl-C ends it)")
+    typer.echo(f"Open http://127.0.0.1:{port}/ (stop with Ctrl-C)")
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")

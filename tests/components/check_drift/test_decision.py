@@ -47,7 +47,7 @@ def test_where_nothing_can_be_compared_every_policy_trains(policy):
     assert "no champion" in first.reason
     bare = decide(config, champion(), None, NOW)
     assert bare.retrain
-    assert "sella-rec version 3 carries no training reference" in bare.reason
+    assert "sella-rec version 3 has no training reference" in bare.reason
 
 
 def test_reasons_name_what_moved_or_how_much_was_looked_at():

@@ -158,7 +158,7 @@ def test_best_arms_include_ties_as_shown():
         ((0.01, 0.02), "better"),
         ((-0.02, -0.01), "worse"),
         ((-0.1, 0.1), "no clear difference"),
-        (None, "cannot be told"),
+        (None, "unknown"),
     ],
 )
 def test_verdict(interval, words):

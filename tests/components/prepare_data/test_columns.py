@@ -47,12 +47,12 @@ def test_ids_are_int64_or_strings(values: pl.Series, expected: list[object]) -> 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([1, None], r"r\.csv, row 3, column 'userId': an identifier is empty \(got None\)"),
-        (["a", "b", " "], r"r\.csv, row 4, column 'userId': an identifier is empty \(got ' '\)"),
-        ([1.0, float("nan")], r"row 3, column 'userId': an identifier is empty \(got nan\)"),
-        ([1.0, 2.5], r"row 3, column 'userId': an identifier must be whole \(got 2.5\)"),
-        ([1.0, float("inf")], r"row 3, column 'userId': an identifier must be whole \(got inf\)"),
-        ([None, None], "row 2, column 'userId': an identifier is empty"),
+        ([1, None], r"r\.csv, row 3, column 'userId': the identifier is empty; .* \(got None\)"),
+        (["a", "b", " "], r"r\.csv, row 4, column 'userId': the identifier is empty; .* \(got ' '\)"),
+        ([1.0, float("nan")], r"row 3, column 'userId': the identifier is empty; .* \(got nan\)"),
+        ([1.0, 2.5], r"row 3, column 'userId': an identifier must be a whole number or text \(got 2.5\)"),
+        ([1.0, float("inf")], r"row 3, column 'userId': an identifier must be a whole number or text \(got inf\)"),
+        ([None, None], "row 2, column 'userId': the identifier is empty"),
         ([True, False], "column 'userId' is Boolean; expected integers or strings"),
     ],
 )
@@ -109,11 +109,14 @@ def test_typed_times(unit: str) -> None:
     [
         ([946684800, 946684800000], r"r\.csv, row 3, column 'time': looks like milliseconds; .* \(got 946684800000\)"),
         (["2000-01-01", "946684800000"], "row 3, column 'time': looks like milliseconds"),
-        (["2000-01-01", "soon"], r"row 3, column 'time': not a time; give Unix seconds or ISO 8601 .* \(got 'soon'\)"),
-        (["2000-01-01", "2000-02-30"], r"row 3, column 'time': not a time; .* \(got '2000-02-30'\)"),
+        (
+            ["2000-01-01", "soon"],
+            r"row 3, column 'time': not a timestamp; give Unix seconds or ISO 8601.* \(got 'soon'\)",
+        ),
+        (["2000-01-01", "2000-02-30"], r"row 3, column 'time': not a timestamp; .* \(got '2000-02-30'\)"),
         (["31.12.1999"], "row 2, column 'time': not a time"),
-        ([1.0, None], "row 3, column 'time': a time is empty"),
-        (["1", ""], "row 3, column 'time': a time is empty"),
+        ([1.0, None], "row 3, column 'time': the timestamp is empty"),
+        (["1", ""], "row 3, column 'time': the timestamp is empty"),
         ([1.0, float("inf")], "row 3, column 'time': not a time"),
         ([timedelta(1)], "row 2, column 'time': not a time"),
     ],
@@ -133,16 +136,16 @@ def test_labels_from_ratings_and_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("target", "values", "message"),
     [
-        ("rating", [4.0, float("nan")], r"r\.csv, row 3, column 'stars': a rating is empty; leave .* \(got nan\)"),
-        ("rating", [None, 4.0], "row 2, column 'stars': a rating is empty"),
-        ("rating", ["4", ""], "row 3, column 'stars': a rating is empty"),
+        ("rating", [4.0, float("nan")], r"r\.csv, row 3, column 'stars': the rating is empty; leave .* \(got nan\)"),
+        ("rating", [None, 4.0], "row 2, column 'stars': the rating is empty"),
+        ("rating", ["4", ""], "row 3, column 'stars': the rating is empty"),
         ("rating", ["4", "good"], r"row 3, column 'stars': a rating must be a number \(got 'good'\)"),
         ("rating", ["4", "NaN"], "row 3, column 'stars': a rating must be a number"),
         ("rating", [4.0, float("inf")], "row 3, column 'stars': a rating must be a number"),
         ("label", [0, 1, 2], r"row 4, column 'liked': a label must be 0 or 1; .* \(got 2\)"),
         ("label", [0.5], "row 2, column 'liked': a label must be 0 or 1"),
         ("label", ["yes"], "row 2, column 'liked': a label must be a number"),
-        ("label", [1, None], "row 3, column 'liked': a label is empty"),
+        ("label", [1, None], "row 3, column 'liked': the label is empty"),
     ],
 )
 def test_bad_ratings_and_labels(target: str, values: list[object], message: str) -> None:

@@ -197,7 +197,7 @@ def test_failed_download_is_one_error_and_leaves_nothing(
     (tmp_path / "site" / "ml-1m.zip").write_bytes(b"other bytes")
     monkeypatch.setenv("SELLA_CACHE", str(tmp_path / "cache"))
     serve(monkeypatch, f"{site}/{path}", checksum)
-    with pytest.raises(DataError, match=r"cannot be downloaded: .*give its folder or zip as data\.source"):
+    with pytest.raises(DataError, match=r"cannot be downloaded: .*set data\.source to its folder or zip"):
         prepare_data(load_config(PACKAGED["movielens-1m"]), tmp_path / "out", Tracker())
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
     assert not (tmp_path / "out").exists()
@@ -219,11 +219,16 @@ def test_wrong_sources_are_one_clear_error(tmp_path: Path) -> None:
     refuse(tmp_path, r"dat::.*other\.zip: no such file", f"data.source={tmp_path}/other.zip")
     here = f"data.source={tmp_path}/ml-1m"
     refuse(tmp_path, r"ratings\.dat: none of its 1200 rows is in the window", here, "data.window_until=1999-01-01")
-    refuse(tmp_path, r"no row of a user with 99 and an item with 1 among", here, "data.min_user_rows=99")
+    refuse(
+        tmp_path,
+        r"none of its 1097 rows is of a user with 99 rows and an item with 1;",
+        here,
+        "data.min_user_rows=99",
+    )
 
 
 def test_half_a_name_and_a_source_without_one_are_refused() -> None:
     with pytest.raises(DataError, match="a named data set has both tables"):
         resolve(DataConfig(interactions="movielens-1m", items="films.csv"))
-    with pytest.raises(DataError, match=r"data\.source = x: goes with a named data set alone \(movielens-1m, amazon"):
+    with pytest.raises(DataError, match=r"data\.source = x: only for named data sets \(movielens-1m, amazon"):
         resolve(DataConfig(source="x"))

@@ -164,18 +164,22 @@ BAD_FILES = [
     ("r.csv", 'user_id,item_id\n1,2\n1,"a\n2,b\n3,"c"\n', "r.csv: malformed CSV: Row #3: quotation mark not closed"),
     ("r.csv", b"user_id,item_id\n\xff,2\n", "r.csv: malformed CSV: .*Row #2.*UTF8"),
     ("r.csv", "user_id;item_id\n1;2\n", "r.csv: values must be separated by commas; the header is 'user_id;item_id'"),
-    ("r.csv", "rating,rating\n1,2\n", "r.csv: has more than one column 'rating'"),
+    ("r.csv", "rating,rating\n1,2\n", "r.csv: more than one column 'rating'"),
     ("r.csv.gz", gzip.compress(csv_bytes() * 99)[:-9], "r.csv.gz: corrupt .gz file"),
     ("r.csv.gz", b"plain text", "r.csv.gz: corrupt .gz file"),
     ("r.csv.zst", COMPRESSIONS[".zst"](csv_bytes() * 99)[:-9], "r.csv.zst: corrupt .zst file"),
-    ("r.jsonl", "", "r.jsonl: is empty"),
-    ("r.jsonl", '[{"user_id": 1}]', "r.jsonl: holds one JSON array; expected one object a line"),
+    ("r.jsonl", "", "r.jsonl: the file is empty"),
+    ("r.jsonl", '[{"user_id": 1}]', "r.jsonl: contains a JSON array; expected one object per line"),
     ("r.jsonl", "3\n", "r.jsonl, row 1: expected a JSON object, got 3"),
     ("r.jsonl", '{"user_id": 1}\n4\n', "r.jsonl, row 2: malformed JSON line: expected a JSON object"),
     ("r.jsonl", '{"user_id": 1}\n{"user_id": 1\n', "r.jsonl, row 2: malformed JSON line: .*delimiter"),
     ("r.jsonl", '{"user_id": 1}\n{"rating": NaN}\n', "r.jsonl, row 2: malformed JSON line: NaN is not JSON"),
     ("r.parquet", "not parquet", "r.parquet: not a readable Parquet file"),
-    ("r.parquet", parquet_bytes(pl.DataFrame({"user_id": [[1]]})), "r.parquet: column 'user_id' holds List.*one value"),
+    (
+        "r.parquet",
+        parquet_bytes(pl.DataFrame({"user_id": [[1]]})),
+        "r.parquet: column 'user_id' contains List.*one value",
+    ),
     ("r.dat", "1::2", r"r.dat: unknown .dat file; expected GroupLens' ratings.dat or movies.dat"),
     (
         "ratings.dat",
@@ -234,7 +238,7 @@ def test_missing_file_pattern_and_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"\*\.csv: no such file or folder, and no file matches"):
         read_all(tmp_path / "*.csv")
     (tmp_path / ".hidden").touch()
-    with pytest.raises(DataError, match=r"the folder holds no files; expected \.csv"):
+    with pytest.raises(DataError, match=r"the folder contains no files; expected \.csv"):
         read_all(tmp_path)
 
 

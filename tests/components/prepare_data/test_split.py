@@ -180,12 +180,12 @@ def test_large_random_data_history_is_exact() -> None:
         (
             [(1, 1, 1, 0), (1, 2, 2, 1)],
             {},
-            r"the valid split is empty \(2 rows in all, split per_user\); it needs users with at least 3 rows",
+            r"the valid split is empty \(2 rows in all, data.split is per_user\); it needs users with at least 3 rows",
         ),
         (
             [(1, n, 5, n % 2) for n in range(9)],
             {"split": "by_time"},
-            r"the train split is empty .* it needs other cuts",
+            r"the train split is empty .* change data.valid_from",
         ),
         (
             [(1, n, n, n % 2) for n in range(9)],

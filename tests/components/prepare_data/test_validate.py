@@ -101,32 +101,36 @@ def test_renamed_columns(tmp_path: Path) -> None:
     assert clean.rows.rows() == [(7, 1, 946684800, 1)]
 
 
-SET = "say --set data.columns"
+SET = "use --set data.columns"
 BAD = [
     (
         "userId,item_id,rating,timestamp\n",
         ITEMS,
-        rf"no column 'user_id'; the nearest is 'userId', {SET}.user_id=userId",
+        rf"no column 'user_id'; the closest is 'userId'; {SET}.user_id=userId",
     ),
     (
         "user_id,movieId,rating,timestamp\n",
         ITEMS,
-        rf"no column 'item_id'; the nearest is 'movieId', {SET}.item_id=movieId",
+        rf"no column 'item_id'; the closest is 'movieId'; {SET}.item_id=movieId",
     ),
     (
         "user_id,item_id,rating,when\n",
         ITEMS,
-        rf"no column 'timestamp'; {SET}.timestamp=NAME \(columns there: .*'when'\)",
+        rf"no column 'timestamp'; {SET}.timestamp=NAME \(columns: .*'when'\)",
     ),
-    ("user_id,item_id,overall,timestamp\n", ITEMS, rf"has neither 'label' nor 'rating' as a column; {SET}.rating=NAME"),
-    (ROWS, "item_id,Title\n1,One\n", rf"items.csv: no column 'title'; the nearest is 'Title', {SET}.title=Title"),
+    ("user_id,item_id,overall,timestamp\n", ITEMS, rf"neither 'label' nor 'rating' is a column; {SET}.rating=NAME"),
+    (ROWS, "item_id,Title\n1,One\n", rf"items.csv: no column 'title'; the closest is 'Title'; {SET}.title=Title"),
     (ROWS, "item_id,title\n1,\n", "items.csv: no item has a title in column 'title'"),
-    (ROWS, "item_id,title\n,One\n", "items.csv, row 2, column 'item_id': an identifier is empty"),
-    (ROWS, "item_id,title\nm1,One\n", "items.csv: has none of the items of .*ratings.csv: '1' there, 'm1' here"),
-    ("user_id,item_id,rating,timestamp\n", ITEMS, "ratings.csv: holds no rows"),
-    (ROWS + "9,1,,40\n", ITEMS, "ratings.csv, row 5, column 'rating': a rating is empty"),
+    (ROWS, "item_id,title\n,One\n", "items.csv, row 2, column 'item_id': the identifier is empty"),
+    (
+        ROWS,
+        "item_id,title\nm1,One\n",
+        r"items.csv: contains none of the items of .*ratings.csv \(item_id '1' there, 'm1' here\)",
+    ),
+    ("user_id,item_id,rating,timestamp\n", ITEMS, "ratings.csv: contains no rows"),
+    (ROWS + "9,1,,40\n", ITEMS, "ratings.csv, row 5, column 'rating': the rating is empty"),
     (ROWS + "9,1,3,soon\n", ITEMS, "ratings.csv, row 5, column 'timestamp': not a time"),
-    (ROWS + ",1,3,40\n", ITEMS, "ratings.csv, row 5, column 'user_id': an identifier is empty"),
+    (ROWS + ",1,3,40\n", ITEMS, "ratings.csv, row 5, column 'user_id': the identifier is empty"),
 ]
 
 
@@ -150,7 +154,7 @@ def test_folder_that_mixes_labels_and_ratings_is_refused(tmp_path: Path) -> None
     folder.mkdir()
     (folder / "1.csv").write_text(ROWS)
     (folder / "2.csv").write_text("user_id,item_id,label,timestamp\n7,1,1,10\n")
-    with pytest.raises(DataError, match=r"2\.csv: has 'label' where files before it have 'rating'"):
+    with pytest.raises(DataError, match=r"2\.csv: has column 'label' where earlier files have 'rating'"):
         load_text(tmp_path, interactions=str(folder))
 
 
@@ -161,5 +165,5 @@ def test_embedded_data_without_its_package(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_unknown_embedded_data_set() -> None:
-    with pytest.raises(DataError, match="embedded:books: no such embedded data set; there is embedded:movielens"):
+    with pytest.raises(DataError, match="embedded:books: no such packaged data set; use embedded:movielens"):
         load(DataConfig(interactions="embedded:books"))

@@ -85,7 +85,7 @@ def test_the_reason_holds_the_numbers(better):
     assert found.interval[0] < found.difference < found.interval[1]
     worse = judge(replace(better, challenger=better.rivals["champion"], rivals={"MF": better.challenger}))
     assert "UAUC against MF" in worse.reason
-    assert "wanted: interval above 0" in worse.reason
+    assert "required: interval above 0" in worse.reason
 
 
 def test_every_rival_has_to_be_beaten(better):

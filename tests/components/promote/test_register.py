@@ -202,9 +202,9 @@ def test_rows_may_lack_what_is_not_needed(served, ranker):
     ("row", "message"),
     [
         ({"user_id": "1", "candidates": []}, "candidates: empty"),
-        ({"user_id": "1", "candidates": ["1", "4711"]}, r"candidates\[1\]: '4711' is no item_id"),
-        ({"user_id": "1", "candidates": [5]}, r"candidates\[0\]: 5 is not text"),
-        ({"user_id": "1", "candidates": ["1", None]}, r"candidates\[1\]: None is not text"),
+        ({"user_id": "1", "candidates": ["1", "4711"]}, r"candidates\[1\]: item_id '4711' is not known"),
+        ({"user_id": "1", "candidates": [5]}, r"candidates\[0\]: must be a string, .* \(got 5\)"),
+        ({"user_id": "1", "candidates": ["1", None]}, r"candidates\[1\]: must be a string, .* \(got None\)"),
         ({"history": ["1", ""], "candidates": ["1"]}, r"history\[1\]: empty"),
     ],
 )

@@ -70,7 +70,9 @@ def test_another_batchs_folder_is_refused_and_left_alone(output, change, message
     output.write_part(1, PLAN, TABLE)
     other = replace(PLAN, **change)
     for refuse in (output.check, lambda plan: output.holds(1, plan), lambda plan: output.read_part(1, plan)):
-        with pytest.raises(OutputError, match=f"shard=001/part.parquet is of another batch .{message}.: give another"):
+        with pytest.raises(
+            OutputError, match=f"shard=001/part.parquet belongs to another batch .{message}.: choose another"
+        ):
             refuse(other)
     assert output.holds(1, PLAN)
 

@@ -39,12 +39,12 @@ def test_promote_and_rollback_swap_champion_and_previous(client):
 
     nothing_yet = sella("rollback")
     assert nothing_yet.exit_code == 1
-    assert "no previous champion: `sella promote VERSION` takes any; there are 1, 2" in nothing_yet.stderr
-    assert sella("promote", "1").stdout == "sella-rec version 1 is champion now\n"
-    assert sella("promote", "2").stdout == "sella-rec version 2 is champion now; previous: version 1\n"
-    assert sella("promote", "2").stdout == "sella-rec version 2 is champion already\n"
+    assert "no previous champion: use `sella promote VERSION`; existing: 1, 2" in nothing_yet.stderr
+    assert sella("promote", "1").stdout == "sella-rec version 1 is now the champion\n"
+    assert sella("promote", "2").stdout == "sella-rec version 2 is now the champion; the previous one is version 1\n"
+    assert sella("promote", "2").stdout == "sella-rec version 2 is already the champion\n"
     assert aliases() == {CHAMPION: "2", PREVIOUS: "1"}
-    assert sella("rollback").stdout == "sella-rec version 1 is champion now; previous: version 2\n"
+    assert sella("rollback").stdout == "sella-rec version 1 is now the champion; the previous one is version 2\n"
     assert sella("rollback").exit_code == 0
     assert aliases() == {CHAMPION: "2", PREVIOUS: "1"}
 
@@ -52,8 +52,8 @@ def test_promote_and_rollback_swap_champion_and_previous(client):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["promote", "9"], "sella-rec has no version 9: there are 1, 2"),
-        (["promote", "best"], "sella-rec has no version best: there are 1, 2"),
+        (["promote", "9"], "sella-rec has no version 9: existing: 1, 2"),
+        (["promote", "best"], "sella-rec has no version best: existing: 1, 2"),
         (["promote", "1", "--model", "sela-rec"], "sela-rec has no version 1: none is registered"),
     ],
 )
@@ -77,7 +77,7 @@ def test_a_promotion_in_the_same_moment_is_told_of(client, monkeypatch):
     monkeypatch.setattr(champion, "find_champion", find_and_lose)
     refused = sella("promote", "3")
     assert refused.exit_code == 1
-    assert "somebody else has just changed the champion" in refused.stderr
+    assert "the champion of sella-rec has just been changed by someone else" in refused.stderr
 
 
 def test_without_a_registry_none_is_made(tmp_path, monkeypatch):

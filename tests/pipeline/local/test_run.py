@@ -161,7 +161,7 @@ def test_a_run_killed_in_training_goes_on_to_the_same_scores(first_folder, sella
     resumed = sella("run", "--resume")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "prepare-data: cached" in resumed.stdout
-    assert "going on from" in (run / "logs/tune-llm.log").read_text()
+    assert "continuing from" in (run / "logs/tune-llm.log").read_text()
     undisturbed, after = (pl.read_parquet(folder / "predictions.parquet") for folder in (first_folder, run))
     assert after.drop("score").equals(undisturbed.drop("score"))
     np.testing.assert_allclose(after["score"], undisturbed["score"], rtol=0, atol=1e-6)

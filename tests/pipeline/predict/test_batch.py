@@ -88,7 +88,7 @@ def test_killed_in_the_middle_and_run_again_it_is_the_same_byte_for_byte(undistu
     asked = command(fused, f"file://{out}", 1)
     again = subprocess.run(asked, env=clean_environment(), capture_output=True, text=True, check=False)
     assert (again.returncode, again.stderr) == (0, "")
-    assert f"{len(times)} of {SHARDS} shards are complete already" in again.stdout
+    assert f"{len(times)} of {SHARDS} shards are already complete" in again.stdout
     assert again.stdout.count(": done, ") == SHARDS - len(times)
     assert "catalogue coverage" in again.stdout
     assert digests(out) == digests(undisturbed)
@@ -129,7 +129,7 @@ def test_what_cannot_be_is_told_in_one_message(arguments, code, message, tmp_pat
 def test_another_batch_in_the_folder_is_told_of(undisturbed, fused):
     told = CliRunner().invoke(app, ["recommend", "--all", "--bundle", str(fused), "--output", str(undisturbed)])
     assert told.exit_code == 1
-    assert f"{part_name(0)} is of another batch (top_n 3, not 10; retrieve 60, not 100; shards 8" in told.stderr
+    assert f"{part_name(0)} belongs to another batch (top_n 3, not 10; retrieve 60, not 100; shards 8" in told.stderr
 
 
 def test_a_workers_error_is_the_commands(fused, tmp_path):

@@ -40,10 +40,10 @@ def test_scores_come_in_the_order_asked(ask, tmp_path):
 def test_nobody_and_nothing_are_told(ask):
     unknown = ask("recommend", "nobody")
     assert unknown.exit_code == 1
-    assert "user_id 'nobody' is not known to this model (40 known, '1' for one)" in unknown.output
+    assert "user_id 'nobody' is not known to this model (40 are, such as '1')" in unknown.output
     assert "--history TITLE" in unknown.output
     assert ask("recommend", "nobody", "--history", "3").exit_code == 0
     assert ask("recommend").exit_code == 2
     wrong = ask("recommend", "1", "--history", "4711")
     assert wrong.exit_code == 1
-    assert wrong.output.startswith("history[0]: '4711' is no item_id of this model")
+    assert wrong.output.startswith("history[0]: item_id '4711' is not known to this model")

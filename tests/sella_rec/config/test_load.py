@@ -1,4 +1,4 @@
-"""The configuration tree: defaults, overrides, and errors that say what to mend."""
+"""The configuration tree: defaults, overrides, and errors that say what to fix."""
 
 import pytest
 import yaml
@@ -39,21 +39,21 @@ def test_an_empty_file_is_all_defaults(tmp_path):
         ("tune.max_labels=-1", "tune.max_labels"),
         ("tune.max_labels=many", "tune.max_labels"),
         ("collab.fused_model=svd", "collab.fused_model"),
-        ("prompt.target=Like it?", "prompt.target: .*must hold {title} once"),
+        ("prompt.target=Like it?", "prompt.target: .*must contain {title} exactly once"),
         ("data.valid_from=soon", "data.valid_from"),
         ("data.valid_from=2015-01-01", "together"),
         ("deterministic=true", "deterministic needs backbone.dtype: float32"),
-        ("fuse.learning_rate", "write section.field=value"),
+        ("fuse.learning_rate", "expected section.field=value"),
     ],
 )
-def test_errors_name_the_field_and_the_mend(override, message):
+def test_errors_name_the_field_and_the_fix(override, message):
     with pytest.raises(ConfigError, match=message):
         load_config(None, [override])
 
 
 @pytest.mark.parametrize("other", ["fuse.gradient_checkpointing=true", "launch.sharded=true"])
 def test_compiled_layers_are_neither_sharded_nor_computed_again(other):
-    with pytest.raises(ConfigError, match=r"fuse.compile is not for .*; unset one of them"):
+    with pytest.raises(ConfigError, match=r"fuse.compile does not work with .*; turn one of them off"):
         load_config(None, ["fuse.compile=true", other])
 
 
@@ -92,5 +92,5 @@ def test_no_scheduled_time_leaves_the_window_as_configured():
 
 
 def test_a_scheduled_time_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match=r"window_until = '\{\{schedule\}\}': give an ISO 8601 time"):
+    with pytest.raises(ConfigError, match=r"window_until = '\{\{schedule\}\}': not a time; give ISO 8601"):
         Config().until("{{schedule}}")

@@ -1,4 +1,4 @@
-"""Training on a planted task, its checkpoints, and going on from them."""
+"""Training on a planted task, its checkpoints, and continuing from them."""
 
 import json
 import os
@@ -207,7 +207,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(make_scorer, prompts, 
     few = planted.take(planted.user < 3)
     train(make_scorer(), Packer(prompts), few, TUNE, tmp_path, Tracker(), seed=0)
     config = TUNE.model_copy(update=other)
-    with pytest.raises(ValueError, match=r"checkpoint-\d+ was made by another configuration"):
+    with pytest.raises(ValueError, match=r"checkpoint-\d+ was written with another configuration"):
         train(make_scorer(config), Packer(prompts), few, config, tmp_path, Tracker(), seed=0)
 
 

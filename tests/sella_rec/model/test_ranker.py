@@ -164,10 +164,14 @@ def test_who_has_seen_everything_gets_nothing(bundle):
     [
         (Request("1", candidates=()), {}, "candidates: empty"),
         (Request("1", candidates=("1", " ")), {}, r"candidates\[1\]: empty; give an item_id or a title"),
-        (Request("1", candidates=("1", "4711")), {}, r"candidates\[1\]: '4711' is no item_id of this model \(80 known"),
+        (
+            Request("1", candidates=("1", "4711")),
+            {},
+            r"candidates\[1\]: item_id '4711' is not known to this model \(80 are",
+        ),
         (Request(history=("1", "2", "")), {}, r"history\[2\]: empty"),
-        (Request("1"), {"top_n": 0}, "top_n: 0; give 1 or more"),
-        (Request("1"), {"retrieve": -1}, "retrieve: -1; give 1 or more"),
+        (Request("1"), {"top_n": 0}, r"top_n: must be at least 1 \(got 0\)"),
+        (Request("1"), {"retrieve": -1}, r"retrieve: must be at least 1 \(got -1\)"),
     ],
 )
 def test_what_cannot_be_answered_is_named(ranker, request_, settings, message):

@@ -69,7 +69,7 @@ def test_an_error_is_told_with_its_traceback_and_not_tried_again(tmp_path, progr
     said = read_progress(progress / "fuse.json")
     assert said["state"] == "failed"
     assert "in fail" in said["error"]
-    with pytest.raises(SystemExit, match="not tried again"):
+    with pytest.raises(SystemExit, match="not retried"):
         run("fuse", {}, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 

@@ -225,7 +225,7 @@ def leftover(step, run):
 def test_what_an_earlier_attempt_left_is_taken_away_and_another_runs_is_not(cluster, step, helper):
     name = step.checkpoints.name
     cluster.jobs[name] = leftover(step, "run-2")
-    with pytest.raises(DistributedTrainingError, match="of run run-2 does the very same work"):
+    with pytest.raises(DistributedTrainingError, match="of run run-2 does the same training"):
         train_job.run_train_job(helper.adds, step, cluster.config)
     assert name in cluster.jobs
     cluster.jobs[name] = leftover(step, "run-1")

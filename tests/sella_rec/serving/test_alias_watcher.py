@@ -25,7 +25,7 @@ def gateway() -> Gateway:
 
 
 @pytest.fixture
-def follower(gateway: Gateway, registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AliasWatcher:
+def watcher(gateway: Gateway, registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AliasWatcher:
     """With an empty cache of its own."""
     monkeypatch.setenv("SELLA_CACHE", str(tmp_path))
     return AliasWatcher(gateway, NAME, CHAMPION, max_items=10, every=1)
@@ -47,23 +47,23 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return folders
 
 
-def test_a_moved_alias_is_followed_and_one_that_stays_costs_nothing(follower, gateway, loaded, registry):
+def test_a_moved_alias_is_followed_and_one_that_stays_costs_nothing(watcher, gateway, loaded, registry):
     for _ in range(3):
-        follower.update()
+        watcher.update()
     assert gateway.served == {"name": NAME, "version": "1", "alias": CHAMPION, "code_version": "c0de"}
     registry.set_registered_model_alias(NAME, CHAMPION, "2")
-    follower.update()
+    watcher.update()
     assert gateway.served["version"] == "2"
     assert len(loaded) == 2
 
 
-def test_versions_are_downloaded_once_and_all_but_the_last_two_removed(follower, gateway, loaded, registry, tmp_path):
-    follower.update()
+def test_versions_are_downloaded_once_and_all_but_the_last_two_removed(watcher, gateway, loaded, registry, tmp_path):
+    watcher.update()
     unused = tmp_path / "models" / NAME / "0-0"
     unused.mkdir()
     os.utime(unused, (0, 0))
     registry.set_registered_model_alias(NAME, CHAMPION, "2")
-    follower.update()
+    watcher.update()
     assert sorted(path.name[:2] for path in unused.parent.iterdir()) == ["1-", "2-"]
     # rolled back, as after a restart, with a registry whose artifacts are away
     again = AliasWatcher(gateway, NAME, CHAMPION, 10, 1)
@@ -74,33 +74,33 @@ def test_versions_are_downloaded_once_and_all_but_the_last_two_removed(follower,
     assert gateway.served["version"] == "1"
 
 
-def test_a_broken_version_is_told_of_and_tried_again_only_later(follower, gateway, loaded, registry, monkeypatch):
-    follower.update()
+def test_a_broken_version_is_told_of_and_tried_again_only_later(watcher, gateway, loaded, registry, monkeypatch):
+    watcher.update()
     registry.set_registered_model_alias(NAME, CHAMPION, "3")
     with pytest.raises(RegistryError, match="version 3 cannot be served: format 99"):
-        follower.update()
-    follower.update()
+        watcher.update()
+    watcher.update()
     assert (gateway.served["version"], gateway.load_error["version"], len(loaded)) == ("1", "3", 2)
-    monkeypatch.setattr(follower, "_try_again_at", 0)
+    monkeypatch.setattr(watcher, "_try_again_at", 0)
     with pytest.raises(RegistryError):
-        follower.update()
+        watcher.update()
     assert len(loaded) == 3
     registry.set_registered_model_alias(NAME, CHAMPION, "2")
-    follower.update()
+    watcher.update()
     assert (gateway.served["version"], gateway.load_error) == ("2", None)
 
 
-def test_back_to_what_is_served_forgets_the_broken_version(follower, gateway, loaded, registry):
-    follower.update()
+def test_back_to_what_is_served_forgets_the_broken_version(watcher, gateway, loaded, registry):
+    watcher.update()
     registry.set_registered_model_alias(NAME, CHAMPION, "3")
     with pytest.raises(RegistryError):
-        follower.update()
+        watcher.update()
     registry.set_registered_model_alias(NAME, CHAMPION, "1")
-    follower.update()
+    watcher.update()
     assert (gateway.served["version"], gateway.load_error, len(loaded)) == ("1", None, 2)
 
 
-def test_another_model_under_the_same_name_and_number_is_another(follower, gateway, loaded, registry):
+def test_another_model_under_the_same_name_and_number_is_another(watcher, gateway, loaded, registry):
     first, broken = (registry.get_model_version(NAME, number) for number in ("1", "3"))
     other = AliasWatcher(gateway, "other", CHAMPION, 10, 1)
     for source_ in (first.source, broken.source):

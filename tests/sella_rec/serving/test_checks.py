@@ -23,18 +23,18 @@ def check(rows: list[Any], params: dict[str, Any] | None = None, max_items: int 
     [
         ([], {}, "no rows"),
         ([{}], {}, "no rows"),
-        ([{"user": "1"}], {}, "user: unknown; the fields of a row are user_id, history, candidates"),
-        ([{"user_id": "1"}], {"top_k": 3}, "params.top_k: unknown; the parameters are top_n, retrieve"),
-        ([{"user_id": 1}], {}, "user_id: 1 is not text"),
-        ([{"candidates": "3"}], {}, "candidates: '3' is not a list"),
-        ([{"history": 3.5}], {}, "history: 3.5 is not a list"),
-        ([{"candidates": ["3", None]}], {}, r"candidates\[1\]: None is not text"),
-        ([{"user_id": "1"}, {"history": ["a", 7]}], {}, r"request 1: history\[1\]: 7 is not text"),
-        ([{"candidates": ["a"] * 6}, {"candidates": ["a"] * 5}], {}, "candidates: 11 items .* at most 10"),
-        ([{"candidates": ["a"], "history": ["a"] * 11}], {}, "history: 11 items .* at most 10"),
-        ([{"user_id": "1"}], {}, "candidates: 100 items .* at most 10"),
-        ([{"user_id": "1"}], {"top_n": 3, "retrieve": 11}, "candidates: 11 items .* at most 10"),
-        ([{"user_id": "1"}] * 3, {"top_n": 4, "retrieve": 1}, "candidates: 12 items .* at most 10"),
+        ([{"user": "1"}], {}, "user: unknown; known fields are user_id, history, candidates"),
+        ([{"user_id": "1"}], {"top_k": 3}, "params.top_k: unknown; known parameters are top_n, retrieve"),
+        ([{"user_id": 1}], {}, r"user_id: must be a string \(got 1\)"),
+        ([{"candidates": "3"}], {}, r"candidates: must be a list of item_ids or titles \(got \'3\'\)"),
+        ([{"history": 3.5}], {}, r"history: must be a list of item_ids or titles \(got 3\.5\)"),
+        ([{"candidates": ["3", None]}], {}, r"candidates\[1\]: must be a string, .* \(got None\)"),
+        ([{"user_id": "1"}, {"history": ["a", 7]}], {}, r"request 1: history\[1\]: must be a string, .* \(got 7\)"),
+        ([{"candidates": ["a"] * 6}, {"candidates": ["a"] * 5}], {}, "candidates: 11 items .* limit of 10"),
+        ([{"candidates": ["a"], "history": ["a"] * 11}], {}, "history: 11 items .* limit of 10"),
+        ([{"user_id": "1"}], {}, "candidates: 100 items .* limit of 10"),
+        ([{"user_id": "1"}], {"top_n": 3, "retrieve": 11}, "candidates: 11 items .* limit of 10"),
+        ([{"user_id": "1"}] * 3, {"top_n": 4, "retrieve": 1}, "candidates: 12 items .* limit of 10"),
     ],
 )
 def test_refused(rows, params, message):
@@ -43,7 +43,7 @@ def test_refused(rows, params, message):
 
 
 def test_what_is_not_a_table_is_refused():
-    with pytest.raises(RequestError, match="give the rows as dataframe_records"):
+    with pytest.raises(RequestError, match="send the rows as dataframe_records"):
         checked({"user_id": np.array(["1"])}, {}, FIELDS, PARAMS, 10)
 
 
