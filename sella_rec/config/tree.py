@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, model_validator
 
 from sella_rec.config.base import ConfigError, ConfigSection
 from sella_rec.config.data import DataConfig
