@@ -30,7 +30,7 @@ def build_pipeline(
     def sella_rec_recommend(
         image: str,
         output: str,
-        batch: str,
+        batch: str = "",
         config: str = "{}",
         code_version: str = "",
         shards: int = 4,
@@ -46,7 +46,7 @@ def build_pipeline(
         Args:
             image: The container image that every step runs in.
             output: Where batches go, an fsspec URI such as s3://bucket/recommendations.
-            batch: Names this batch; its folder is batch=<name>. A schedule passes its own time.
+            batch: Names this batch; its folder is batch=<name>. Empty: the time at which the run starts, UTC.
             config: The configuration as one JSON string; used are recommend, promote.model_name, backbone.device.
             code_version: Hash of the steps' source.
             shards: How many parts the users are split into; each is a pod.

@@ -21,7 +21,7 @@ def load_champion(
         config: The configuration of the run as JSON.
         code_version: Hash of the steps' source; another one is another batch.
         output: Where batches go, a folder or fsspec URI.
-        batch: Names this batch's folder there.
+        batch: Names this batch's folder there; empty: the time at which this step starts.
         shards: How many parts the users are split into.
         bundle: The champion.
         planned: What the batch is made from and where it goes.
