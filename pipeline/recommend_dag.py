@@ -39,18 +39,16 @@ def build_pipeline(
     def sella_rec_recommend(
         placement: Placement,
         output: str,
-        batch: str,
+        batch: str = "",
         config: str = "{}",
-        code_version: str = "",
         shards: int = 4,
     ):
         """Recommend to all users of the champion: Parquet files, one a shard, with a summary in MLflow.
 
         Args:
             output: Where batches go, an fsspec URI such as s3://bucket/recommendations.
-            batch: Names this batch; its folder is batch=<name>. A schedule passes its own time.
+            batch: Names this batch; its folder is batch=<name>. Empty: the time at which the run starts, UTC.
             config: The configuration as one JSON string; used are recommend, promote.model_name, backbone.device.
-            code_version: Hash of the steps' source.
             shards: How many parts the users are split into; each is a pod.
         """
         cluster = StepResources(placement)
@@ -63,9 +61,7 @@ def build_pipeline(
             return with_retries(task.set_caching_options(False), retries, backoff)
 
         with dsl.ExitHandler(cluster.light(finish()).set_caching_options(False), name="steps"):
-            champion = load_champion(
-                config=config, code_version=code_version, output=output, batch=batch, shards=shards
-            )
+            champion = load_champion(config=config, output=output, batch=batch, shards=shards)
             made = light(champion).outputs
             common = {"bundle": made["bundle"], "planned": made["planned"]}
             with dsl.ParallelFor(items=made["Output"], name="shards") as shard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 from components.recommend.output import Output, OutputError
@@ -65,9 +66,12 @@ def make_plan(bundle: Path, code_version: str, config: Config, shards: int, mode
 def batch_folder(output: str, batch: str) -> str:
     """The folder of one batch, named so that readers of partitioned tables see it as a column.
 
+    Args:
+        batch: the batch's name; empty: the present time, UTC.
+
     Raises:
         OutputError: no output is named.
     """
     if not output:
         raise OutputError("output is empty: set it to a folder or fsspec URI, such as s3://bucket/recommendations")
-    return f"{output.rstrip('/')}/batch={batch}"
+    return f"{output.rstrip('/')}/batch={batch or format(datetime.now(UTC), '%Y%m%d-%H%M%S')}"

@@ -8,7 +8,6 @@ from components.kfp import component
 @component
 def load_champion(
     config: str,
-    code_version: str,
     output: str,
     batch: str,
     shards: int,
@@ -19,9 +18,8 @@ def load_champion(
 
     Args:
         config: The configuration of the run as JSON.
-        code_version: Hash of the steps' source; another one is another batch.
         output: Where batches go, a folder or fsspec URI.
-        batch: Names this batch's folder there.
+        batch: Names this batch's folder there; empty: the time at which this step starts.
         shards: How many parts the users are split into.
         bundle: The champion.
         planned: What the batch is made from and where it goes.
@@ -29,9 +27,11 @@ def load_champion(
     Returns:
         The shards' numbers, as text: numbers in a list would arrive as floats.
     """
+    from components.code_version import code_version
     from sella_rec.runtime.step import running, whole_settings
 
-    with running("load-champion", whole_settings(config, code_version), output=bundle.path) as step:
+    version = code_version("recommend")
+    with running("load-champion", whole_settings(config, version), output=bundle.path) as step:
         from pathlib import Path
 
         from components.recommend.champion import batch_folder, load_champion
@@ -39,10 +39,10 @@ def load_champion(
         from sella_rec.tracking.runs import describe_parent
 
         folder = batch_folder(output, batch)
-        found = load_champion(step.config, code_version, folder, shards, step.output, step.tracker)
+        found = load_champion(step.config, version, folder, shards, step.output, step.tracker)
         found.save(Path(planned.path))
         if step.run is not None and step.run.parent_id is not None:
-            describe_parent(step.run.client, step.run.parent_id, Config.from_json(config), code_version)
+            describe_parent(step.run.client, step.run.parent_id, Config.from_json(config), version)
     return [str(shard) for shard in range(shards)]
 
 

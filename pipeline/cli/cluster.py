@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,39 +14,50 @@ from pipeline.cli.options import ConfigFile, Overrides
 from pipeline.steps import PIPELINES
 
 if TYPE_CHECKING:
+    from kfp_server_api import V2beta1Run
+
     from pipeline.cluster.client import KfpConnection
     from sella_rec.config import Config
 
 _NOTHING_TO_DO = "nothing to do, no drift since the champion; check-drift's report has the figures."
+_GONE = " (its schedule was deleted, which ended it; Kubeflow Pipelines was not told)"
 
 Pipeline = Annotated[
     Literal["train", "recommend"],
-    typer.Option(help="train, or recommend: the champion's recommendations for all users."),
+    typer.Option(help="train, or recommend: write the champion's recommendations for all users."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="End a run of the schedule that is still running. Without it: an error.")
 ]
 Endpoint = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
         envvar=["KF_PIPELINES_ENDPOINT", "KFP_ENDPOINT"],
-        help="Kubeflow Pipelines; without it, the one that the kubeconfig leads to.",
+        help="Address of Kubeflow Pipelines' API. Default: the cluster of the kubeconfig.",
     ),
 ]
-Namespace = Annotated[str | None, typer.Option(metavar="NAME", envvar="KFP_NAMESPACE", help="Whose runs.")]
+Namespace = Annotated[
+    str | None, typer.Option(metavar="NAME", envvar="KFP_NAMESPACE", help="Kubernetes namespace of the runs.")
+]
 Token = Annotated[
     str | None,
     typer.Option(
-        metavar="TOKEN", envvar="KFP_EXISTING_TOKEN", show_envvar=True, help="Better by the variable: ps shows options."
+        metavar="TOKEN",
+        envvar="KFP_EXISTING_TOKEN",
+        show_envvar=True,
+        help="Bearer token of the API. Prefer the environment variable: options are visible in ps.",
     ),
 ]
 Image = Annotated[
-    str | None, typer.Option(metavar="NAME", envvar="SELLA_IMAGE", help="The steps' image, as the cluster pulls it.")
+    str | None, typer.Option(metavar="NAME", envvar="SELLA_IMAGE", help="Image of the steps, as the cluster pulls it.")
 ]
 ServiceAccount = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
         envvar="SELLA_SERVICE_ACCOUNT",
-        help="Whose rights the steps' pods have; without it, those of Kubeflow Pipelines' own account.",
+        help="Kubernetes service account of the steps' pods. Default: Kubeflow Pipelines' own.",
     ),
 ]
 Parameters = Annotated[
@@ -53,7 +65,7 @@ Parameters = Annotated[
     typer.Option(
         "--parameter",
         metavar="NAME=VALUE",
-        help="Of the pipeline, as accelerators=2 or llm_memory=64Gi; repeatable.",
+        help="Parameter of the pipeline, such as accelerators=2 or llm_memory=64Gi; repeatable.",
     ),
 ]
 
@@ -65,38 +77,41 @@ def submit(
     image: Image = None,
     parameters: Parameters = None,
     service_account: ServiceAccount = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Show the steps until the run has ended.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end of the run, and print each step's state.")
+    ] = False,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
     token: Token = None,
 ) -> None:
     """Run a pipeline on a cluster."""
     with clean_errors():
-        from pipeline.cluster import submission
+        from pipeline.cluster import runs, submission
         from pipeline.cluster.client import connect
 
         wanted = load(config, overrides, None, None, None)
         _warn_of_local_paths(wanted)
         package = submission.compile_package(pipeline)
         now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        values = submission.arguments(wanted, package, now, _given(image, parameters), batch=now)
+        values = submission.arguments(wanted, package, _given(image, parameters))
         cluster = connect(endpoint, namespace, token)
         version = submission.upload(cluster, package)
         typer.echo(f"Version {package.version}: {'uploaded' if version.is_new else 'unchanged'}")
         run_id = submission.submit(cluster, version, values, f"{package.name}-{now}", service_account)
         typer.echo(f"Run {run_id}: {_link(cluster, run_id)}")
         if wait:
-            ended = submission.wait(cluster, run_id, typer.echo)
-            typer.echo(f"Succeeded: {_NOTHING_TO_DO}" if submission.nothing_to_do(ended) else "Succeeded.")
+            ended = runs.wait(cluster, run_id, typer.echo)
+            typer.echo(f"Succeeded: {_NOTHING_TO_DO}" if runs.nothing_to_do(ended) else "Succeeded.")
 
 
 def schedule(
     cron: Annotated[
         str | None,
-        typer.Option(metavar="'M H DOM MON DOW'", help="When: '0 3 * * 1' is Mondays at 3:00, UTC as KFP is set up."),
+        typer.Option(metavar="'M H DOM MON DOW'", help="'0 3 * * 1' is Mondays at 3:00, in KFP's time zone (UTC)."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="One schedule a name: given again, it is updated. Without it, the pipeline's.")
+        str | None,
+        typer.Option(help="Name of the schedule; an existing one is updated. Default: the name of the pipeline."),
     ] = None,
     pipeline: Pipeline = "train",
     config: ConfigFile = None,
@@ -104,54 +119,58 @@ def schedule(
     image: Image = None,
     parameters: Parameters = None,
     service_account: ServiceAccount = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete it; its runs go on.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would change.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the schedule.")] = False,
+    force: Force = False,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
     token: Token = None,
 ) -> None:
-    """Run a pipeline on a schedule, one run at a time; missed ones stay missed.
+    """Run a pipeline on a schedule, one run at a time.
 
-    It trains on the data up to the scheduled time, or recommends with whatever model is champion then.
+    A run trains on the data up to its start, or recommends with the model that is champion then. Of the times that were
+    missed while the cluster was away, only the latest is run.
     """
     if (cron is None) != delete:
         raise typer.BadParameter("give either --cron or --delete")
     with clean_errors():
         name = name or PIPELINES[pipeline]
         if cron is None:
-            _delete(name, dry_run, endpoint, namespace, token)
+            _delete(name, dry_run, force, (endpoint, namespace, token))
         else:
             given, connection = _given(image, parameters), (endpoint, namespace, token)
-            _update(name, pipeline, cron, config, overrides, given, service_account, dry_run, connection)
+            _update(name, pipeline, cron, config, overrides, given, service_account, dry_run, force, connection)
 
 
 def status(
-    run_id: Annotated[str | None, typer.Argument(metavar="RUN_ID", help="Only this run, with its steps.")] = None,
-    last: Annotated[int, typer.Option(min=1, max=100, help="How many runs.")] = 5,
+    run_id: Annotated[str | None, typer.Argument(metavar="RUN_ID", help="Show only this run, with its steps.")] = None,
+    last: Annotated[int, typer.Option(min=1, max=100, help="Number of runs to show.")] = 5,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
     token: Token = None,
 ) -> None:
-    """The last runs on the cluster with the newest one's steps, and the schedules."""
+    """Show the last runs on the cluster, the steps of the newest, and the schedules with what is wrong with them."""
     with clean_errors():
         from pipeline.cluster.client import connect
+        from pipeline.cluster.runs import recent_runs
         from pipeline.cluster.schedule import schedules
-        from pipeline.cluster.submission import get_run, recent_runs
+        from pipeline.cluster.schedule_status import describe_schedule
 
         cluster = connect(endpoint, namespace, token)
+        known = schedules(cluster)
+        ids = {found.recurring_run_id for found in known}
         if run_id:
-            _show_run(cluster, get_run(cluster, run_id).run_id)
+            _show_run(cluster, run_id, ids)
             return
         runs = recent_runs(cluster, last)
         for run in runs[1:][::-1]:
-            typer.echo(f"{run.display_name}  {run.run_id}  {(run.state or 'PENDING').lower()}")
+            typer.echo(f"{run.display_name}  {run.run_id}  {_state(run, ids)}")
         if runs:
-            _show_run(cluster, runs[0].run_id)
+            _show_run(cluster, runs[0].run_id, ids)
         else:
             typer.echo("No runs yet: `sella submit` starts one.")
-        for found in schedules(cluster):
-            cron = found.trigger.cron_schedule.cron if found.trigger and found.trigger.cron_schedule else "no cron"
-            typer.echo(f"Schedule {found.display_name}: {cron} ({found.mode.lower()}d)")
+        for found in known:
+            typer.echo("\n".join(describe_schedule(cluster, found, datetime.now(UTC))))
 
 
 def register(app: typer.Typer) -> None:
@@ -169,6 +188,7 @@ def _update(
     given: list[str],
     service_account: str | None,
     dry_run: bool,
+    force: bool,
     connection: tuple[str | None, str | None, str | None],
 ) -> None:
     from pipeline.cluster import schedule as schedule_
@@ -180,27 +200,27 @@ def _update(
     loaded = load(config, overrides, None, None, None)
     _warn_of_local_paths(loaded)
     package = submission.compile_package(pipeline)
-    time, batch = schedule_.SCHEDULED_TIME, schedule_.SCHEDULED_BATCH
-    parameters = submission.arguments(loaded, package, time, given, time, batch)
+    # neither window_until nor batch: each run fixes its own
+    parameters = submission.arguments(loaded, package, given)
     wanted = schedule_.Schedule(name, fields, package, parameters, service_account)
-    differences = schedule_.update(connect(*connection), wanted, dry_run)
+    differences = schedule_.update(connect(*connection), wanted, dry_run, force)
     for line in differences:
         typer.echo(line)
     done = "would be set" if dry_run else "set"
-    typer.echo(f"Schedule {name}: {done if differences else 'as wanted already'}")
+    typer.echo(f"Schedule {name}: {done if differences else 'already up to date'}")
 
 
 def _given(image: str | None, parameters: list[str] | None) -> list[str]:
     return [*([f"image={image}"] if image else []), *(parameters or [])]
 
 
-def _delete(name: str, dry_run: bool, endpoint: str | None, namespace: str | None, token: str | None) -> None:
+def _delete(name: str, dry_run: bool, force: bool, connection: tuple[str | None, str | None, str | None]) -> None:
     from pipeline.cluster import schedule as schedule_
     from pipeline.cluster.client import connect
 
-    count = schedule_.delete(connect(endpoint, namespace, token), name, dry_run)
+    count = schedule_.delete(connect(*connection), name, dry_run, force)
     done = "would be deleted" if dry_run else "deleted"
-    typer.echo(f"Schedule {name}: {done if count else 'there is none'}")
+    typer.echo(f"Schedule {name}: {done if count else 'does not exist'}")
 
 
 def _warn_of_local_paths(config: Config) -> None:
@@ -210,21 +230,31 @@ def _warn_of_local_paths(config: Config) -> None:
     for field, value in named.items():
         # a volume may well be mounted at the same place here and there, so this is no error
         if value and Path(value).exists():
-            typer.echo(f"{field}={value} is a path of this machine: the steps' pods need the same there", err=True)
+            typer.echo(f"{field}={value} is a path on this machine: the steps' pods need the same path", err=True)
 
 
-def _show_run(cluster: KfpConnection, run_id: str) -> None:
-    from pipeline.cluster.submission import explain_end, get_run, nothing_to_do, step_states
+def _show_run(cluster: KfpConnection, run_id: str, schedules: Collection[str]) -> None:
+    from pipeline.cluster.runs import explain_end, get_run, nothing_to_do, step_states
 
     run = get_run(cluster, run_id)
-    typer.echo(f"{run.display_name}  {run.run_id}  {(run.state or 'PENDING').lower()}  {_link(cluster, run_id)}")
-    for step, state in step_states(run).items():
-        typer.echo(f"  {step}: {state.lower()}")
-    if nothing_to_do(run):
-        typer.echo(f"  {_NOTHING_TO_DO}")
+    typer.echo(f"{run.display_name}  {run.run_id}  {_state(run, schedules)}  {_link(cluster, run_id)}")
+    seen = step_states(run)
+    for step, line in seen.lines().items():
+        typer.echo(f"  {step}: {line}")
     if run.state == "FAILED":
         typer.echo(explain_end(cluster, run))
+    elif seen.note:
+        typer.echo(f"  {seen.note}")
+    elif nothing_to_do(run):
+        typer.echo(f"  {_NOTHING_TO_DO}")
+
+
+def _state(run: V2beta1Run, schedules: Collection[str]) -> str:
+    from pipeline.cluster.runs import ENDS
+
+    orphaned = run.state not in ENDS and run.recurring_run_id and run.recurring_run_id not in schedules
+    return (run.state or "PENDING").lower() + (_GONE if orphaned else "")
 
 
 def _link(cluster: KfpConnection, run_id: str) -> str:
-    return cluster.run_link(run_id) or "(set KF_PIPELINES_UI_ENDPOINT to see its page's address)"
+    return cluster.run_link(run_id) or "(set KF_PIPELINES_UI_ENDPOINT to see the address of its page)"

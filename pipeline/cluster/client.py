@@ -1,4 +1,4 @@
-"""The connection to a cluster's Kubeflow Pipelines API, and what its refusals mean."""
+"""The connection to a cluster's Kubeflow Pipelines API, and how to fix what it refuses."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from sella_rec.errors import UserError
 
 log = logging.getLogger(__name__)
 _TIMEOUT = (10, 60)  # seconds to connect, and to wait for an answer
-_MENDS = {
-    401: "the token is missing or has expired: give --token or set KFP_EXISTING_TOKEN",
-    403: "the token's user may not do this: ask for a role in the namespace, or name another with --namespace",
-    409: "another of this name was made in the meantime: run the command again",
+_FIXES = {
+    401: "the token is missing or has expired: set KFP_EXISTING_TOKEN or give --token",
+    403: "the token's user is not allowed to do this: ask for a role in the namespace, or give another --namespace",
+    409: "somebody else has just created one of this name: run the command again",
 }
 
 
 class ClusterError(UserError):
-    """The cluster cannot be asked, or refuses; the message is for the user and says what to do.
+    """The cluster cannot be reached, or refuses; the message is for the user and says what to do.
 
     Attributes:
-        passing: the API may answer again by itself.
+        passing: a later request may succeed without a change.
     """
 
     def __init__(self, message: str, passing: bool = False) -> None:
@@ -44,7 +44,9 @@ class _Client(kfp.Client):
         """Ask once: kfp asks five times, with a traceback for each, before it says that a token is wrong."""
         health, _, headers = self._healthz_api.healthz_service_get_healthz_with_http_info(_request_timeout=_TIMEOUT)
         if "json" not in headers.get("Content-Type", ""):
-            raise ClusterError("the endpoint answers, but not as Kubeflow Pipelines does; a log-in page? give --token")
+            raise ClusterError(
+                "the endpoint answers, but not as Kubeflow Pipelines does; for a log-in page, set KFP_EXISTING_TOKEN"
+            )
         return health
 
 
@@ -55,7 +57,7 @@ class KfpConnection:
     Attributes:
         api: kfp's client; what it raises is told to users by `asking`.
         endpoint: its address.
-        namespace: whose runs are meant; none on an installation without users.
+        namespace: Kubernetes namespace of the runs; none on an installation without users (single-user mode).
         ui: address of the pages for people, if it is known.
     """
 
@@ -108,7 +110,7 @@ def connect(endpoint: str | None = None, namespace: str | None = None, token: st
     endpoint = endpoint or os.environ.get("KF_PIPELINES_ENDPOINT")
     if endpoint is None and not _in_a_cluster_or_configured():
         raise ClusterError(
-            "no Kubeflow Pipelines endpoint: give --endpoint, set KF_PIPELINES_ENDPOINT, or have a kubeconfig"
+            "no Kubeflow Pipelines endpoint: give --endpoint, set KF_PIPELINES_ENDPOINT, or provide a kubeconfig"
         )
     # a failed connection is told by the error, once
     logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -120,9 +122,14 @@ def connect(endpoint: str | None = None, namespace: str | None = None, token: st
     return KfpConnection(api, shown, namespace or api.get_user_namespace() or None, ui.rstrip("/") if ui else None)
 
 
+def filtered(key: str, value: str) -> str:
+    """The API's filter for what has exactly this value."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]})
+
+
 def named(name: str) -> str:
     """The API's filter for what is called exactly so."""
-    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+    return filtered("display_name", name)
 
 
 def _in_a_cluster_or_configured() -> bool:
@@ -156,8 +163,8 @@ def _explain(endpoint: str, error: ApiException) -> str:
     if not error.status:
         return f"cannot reach {endpoint}: {error.reason}"
     said = _message(error.body) or error.reason
-    mend = _MENDS.get(error.status)
-    return f"{endpoint} answered {error.status}: {said}" + (f"\n{mend}" if mend else "")
+    fix = _FIXES.get(error.status)
+    return f"{endpoint} answered {error.status}: {said}" + (f"\n{fix}" if fix else "")
 
 
 def _message(body: Any) -> str | None:

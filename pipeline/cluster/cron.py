@@ -1,15 +1,20 @@
-"""Cron expressions as people write them, in the dialect of Kubeflow Pipelines."""
+"""Cron expressions: from the five fields that people write to the six of Kubeflow Pipelines, and when they fire."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sella_rec.errors import UserError
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _DAYS_OF_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+# from one 29 February to the next, around a century's end
+_HORIZON_DAYS = 8 * 366
 _PART = re.compile(r"(?P<first>\*|\w+)(?:-(?P<last>\w+))?(?:/(?P<step>\d+))?")
 
 
@@ -44,6 +49,8 @@ class _Field:
             last = self._number(match["last"] or match["first"], text)
         if first > last or step == 0:
             raise CronError(f"cron field {self.name}, '{text}': '{part}' is empty")
+        if step > self.high - self.low:
+            raise CronError(f"cron field {self.name}, '{text}': the step {step} is larger than {self.high - self.low}")
         return set(range(first, last + 1, step))
 
     def _number(self, text: str, field: str) -> int:
@@ -92,3 +99,64 @@ def _translated(text: str, values: set[int]) -> str:
     stars = [first] if first.startswith("*") else []
     numbers = [] if stars == [text] else [str(value) for value in sorted(values)]
     return ",".join(stars + numbers)
+
+
+def from_kfp(cron: str) -> str:
+    """KFP's six fields as the five that people write; what has seconds of its own stays as it is."""
+    seconds, _, rest = cron.partition(" ")
+    return rest if seconds == "0" and len(rest.split()) == len(_FIELDS) else cron
+
+
+def time_zone() -> ZoneInfo:
+    """The time zone of KFP's schedules: `CRON_SCHEDULE_TIMEZONE`, as its controller has it; else UTC.
+
+    Raises:
+        CronError: there is no such time zone.
+    """
+    name = os.environ.get("CRON_SCHEDULE_TIMEZONE", "UTC")
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise CronError(f"CRON_SCHEDULE_TIMEZONE = {name} is not a time zone, such as Europe/Berlin") from error
+
+
+class CronTimes:
+    """The times at which one of KFP's expressions fires, in `time_zone()`.
+
+    Raises:
+        CronError: not six fields that start with second 0, or not of numbers, `*`, lists, ranges and steps.
+    """
+
+    def __init__(self, cron: str) -> None:
+        texts = from_kfp(cron).split()
+        if len(texts) != len(_FIELDS):
+            raise CronError(f"cron '{cron}' does not fire at second 0 of a minute")
+        minutes, hours, self._days, self._months, weekdays = (
+            field.values(text) for field, text in zip(_FIELDS, texts, strict=True)
+        )
+        self._weekdays = {day % 7 for day in weekdays}
+        self._clock = [time(hour, minute) for hour in sorted(hours) for minute in sorted(minutes)]
+        self._both = texts[2].startswith("*") or texts[4].startswith("*")
+
+    def after(self, moment: datetime) -> datetime | None:
+        """The first time after a moment; none within eight years."""
+        return self._search(moment, 1)
+
+    def until(self, moment: datetime) -> datetime | None:
+        """The last time up to a moment, itself included; none within eight years."""
+        return self._search(moment, -1)
+
+    def _search(self, moment: datetime, step: int) -> datetime | None:
+        zone = time_zone()
+        start = moment.astimezone(zone)
+        for days in range(_HORIZON_DAYS):
+            day = start.date() + timedelta(days=step * days)
+            for clock in self._clock[::step] if self._on(day) else []:
+                found = datetime.combine(day, clock, zone)
+                if (found > start) if step > 0 else (found <= start):
+                    return found
+        return None
+
+    def _on(self, day: date) -> bool:
+        dates = day.day in self._days, day.isoweekday() % 7 in self._weekdays
+        return day.month in self._months and (all(dates) if self._both else any(dates))

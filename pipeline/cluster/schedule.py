@@ -1,27 +1,50 @@
-"""Schedules of the pipelines on a cluster: one recurring run per name."""
+"""Schedules of the pipelines on a cluster: one recurring run per name, with a KFP pipeline of its own.
+
+A recurring run that names a version fails in KFP 2.17: its parameters are lost with KFP's MLflow plug-in, and never
+filled in without it. One that names no version is started with the newest version of its pipeline. So that `sella
+submit`, which uploads to `sella-rec`, does not change what a schedule runs, the schedule NAME runs the pipeline
+`NAME-schedule`, and nothing else uploads to that.
+"""
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from kfp_server_api import V2beta1RecurringRun
+from kfp_server_api import (
+    V2beta1CronSchedule,
+    V2beta1PipelineVersion,
+    V2beta1PipelineVersionReference,
+    V2beta1RecurringRun,
+    V2beta1Run,
+    V2beta1RuntimeConfig,
+    V2beta1Trigger,
+)
 
 from pipeline.cluster.client import ClusterError, KfpConnection, named
-from pipeline.cluster.submission import EXPERIMENT, Package, PipelineVersion, experiment_id, upload
+from pipeline.cluster.runs import ENDS, get_run, recent_runs
+from pipeline.cluster.schedule_settings import (
+    ENABLED,
+    default_settings,
+    describe_changes,
+    present_settings,
+    wanted_settings,
+)
+from pipeline.cluster.submission import (
+    EXPERIMENT,
+    Package,
+    create_pipeline,
+    experiment_id,
+    find_pipeline,
+    upload_version,
+)
 
-# KFP puts the time in when it starts a run, UTC in this layout (Go's). As window_until it ends the data that are read,
-# as data_version it makes every scheduled run read them anew.
-SCHEDULED_TIME = "[[ScheduledTime.2006-01-02T15:04:05Z]]"
-# the same as part of a folder's name
-SCHEDULED_BATCH = "[[ScheduledTime.20060102-150405]]"
 _PAGE = 100
-_ENABLED = "ENABLE"
-_OWN_ACCOUNT = "Kubeflow Pipelines' own"
-# What its API shows where none was asked for: without users, and with them.
-_OWN_ACCOUNTS = (None, "", "pipeline-runner", "default-editor")
+# for runs that were told to end
+_END_SECONDS, _POLL_SECONDS = 300.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -42,56 +65,74 @@ class Schedule:
     parameters: dict[str, Any]
     service_account: str | None = None
 
-    def settings(self) -> dict[str, str]:
-        """Everything that two schedules can differ in, by a name for people."""
-        account = self.service_account
-        return _settings(self.cron, self.package.version, self.parameters, _ENABLED, "1", True, account)
+    @property
+    def pipeline(self) -> str:
+        """The name of its own pipeline on the cluster."""
+        return f"{self.name}-schedule"
 
 
-def update(cluster: KfpConnection, wanted: Schedule, dry_run: bool = False) -> list[str]:
+@dataclass(frozen=True)
+class _OnCluster:
+    """What the cluster has of a schedule."""
+
+    recurring_runs: list[V2beta1RecurringRun]
+    pipeline_id: str | None
+    newest: str | None
+
+
+def update(cluster: KfpConnection, wanted: Schedule, dry_run: bool = False, force: bool = False) -> list[str]:
     """Make the cluster's schedule of this name the wanted one; nothing is touched where nothing differs.
 
-    KFP cannot change a schedule, so a changed one is deleted and made again. Missed times are not caught up, and
-    a run that would begin before the last one has ended waits for it.
+    Where only the code differs, its new version is uploaded to the schedule's pipeline, and the next start takes it.
+    KFP cannot change a recurring run, so where the time or a parameter differs it is deleted and made again. That would
+    end its running runs, so it is refused while there is one. Of missed times the latest is run late, and a run that
+    would begin before the last one has ended waits for it.
 
     Args:
         dry_run: only look.
+        force: end the running runs first.
 
     Returns:
         The differences, a line each; none where the schedule is as wanted.
 
     Raises:
-        ClusterError: as `KfpConnection.asking`.
+        ClusterError: as `KfpConnection.asking`; or a run is running.
     """
     with cluster.asking():
-        present = list(_present(cluster, wanted.name))
-        differences = _differences(cluster, present, wanted)
-    if differences and not dry_run:
+        present = _on_cluster(cluster, wanted)
+    changes, outdated = _changes(present, wanted), present.newest != wanted.package.version
+    lines = changes + ([f"version: {present.newest or 'none'} -> {wanted.package.version}"] if outdated else [])
+    if dry_run or not lines:
+        return lines
+    running = _running(cluster, wanted.name, present.recurring_runs, force) if changes else []
+    with cluster.asking():
         # first what may fail without harm
-        version = upload(cluster, wanted.package)
-        with cluster.asking():
-            experiment = experiment_id(cluster)
-            _delete(cluster, present)
-        try:
-            _create(cluster, wanted, version, experiment)
-        except ClusterError as error:
-            gone = "\nthe earlier one is deleted: run the command again" if present else ""
-            raise ClusterError(f"schedule {wanted.name} could not be made: {error}{gone}") from error
-    return differences
+        pipeline_id = present.pipeline_id or create_pipeline(cluster, wanted.pipeline)
+        if outdated:
+            _make_newest(cluster, pipeline_id, wanted.package)
+    if changes:
+        _end(cluster, running)
+        _replace(cluster, present.recurring_runs, wanted, pipeline_id)
+    return lines
 
 
-def delete(cluster: KfpConnection, name: str, dry_run: bool = False) -> int:
-    """Delete the schedule of this name; runs that it has started go on.
+def delete(cluster: KfpConnection, name: str, dry_run: bool = False, force: bool = False) -> int:
+    """Delete the schedule of this name; its pipeline's versions stay.
+
+    Args:
+        force: end its running runs first.
 
     Returns:
         How many there were.
 
     Raises:
-        ClusterError: as `KfpConnection.asking`.
+        ClusterError: as `KfpConnection.asking`; or a run of it is running.
     """
     with cluster.asking():
         present = list(_present(cluster, name))
-        if not dry_run:
+    if not dry_run:
+        _end(cluster, _running(cluster, name, present, force))
+        with cluster.asking():
             _delete(cluster, present)
     return len(present)
 
@@ -123,19 +164,65 @@ def _present(cluster: KfpConnection, name: str | None) -> Iterator[V2beta1Recurr
             return
 
 
-def _create(cluster: KfpConnection, wanted: Schedule, version: PipelineVersion, experiment: str) -> None:
+def _on_cluster(cluster: KfpConnection, wanted: Schedule) -> _OnCluster:
+    pipeline_id = find_pipeline(cluster, wanted.pipeline)
+    newest = _newest(cluster, pipeline_id) if pipeline_id else None
+    return _OnCluster(list(_present(cluster, wanted.name)), pipeline_id, _content_of(newest) if newest else None)
+
+
+def _changes(present: _OnCluster, wanted: Schedule) -> list[str]:
+    """Everything but the version that differs: for any of it the recurring run has to be made anew."""
+    defaults = default_settings(wanted.package)
+    new = defaults | wanted_settings(wanted.cron, wanted.pipeline, wanted.parameters, wanted.service_account)
+    first = present.recurring_runs[:1]
+    old = [defaults | present_settings(found, present.pipeline_id, wanted.pipeline) for found in first]
+    doubles = [f"a second schedule of this name: {found.recurring_run_id}" for found in present.recurring_runs[1:]]
+    return describe_changes(old[0] if old else defaults, new) + doubles
+
+
+def _newest(cluster: KfpConnection, pipeline_id: str) -> V2beta1PipelineVersion | None:
+    listed = cluster.api.list_pipeline_versions(pipeline_id, page_size=1, sort_by="created_at desc")
+    return listed.pipeline_versions[0] if listed.pipeline_versions else None
+
+
+def _content_of(version: V2beta1PipelineVersion) -> str:
+    """The package's version, without what `_make_newest` appends."""
+    return version.display_name.partition(".")[0]
+
+
+def _make_newest(cluster: KfpConnection, pipeline_id: str, package: Package) -> None:
+    """Upload the package; one that was uploaded before, under a new name: a recurring run takes the newest version."""
+    taken = cluster.api.list_pipeline_versions(pipeline_id, filter=named(package.version)).pipeline_versions
+    name = f"{package.version}.{datetime.now(UTC):%Y%m%d%H%M%S}" if taken else package.version
+    upload_version(cluster, pipeline_id, name, package.content)
+
+
+def _replace(cluster: KfpConnection, present: list[V2beta1RecurringRun], wanted: Schedule, pipeline_id: str) -> None:
     with cluster.asking():
-        cluster.api.create_recurring_run(
-            experiment,
-            wanted.name,
-            cron_expression=wanted.cron,
-            max_concurrency=1,
-            no_catchup=True,
-            params=wanted.parameters,
-            pipeline_id=version.pipeline_id,
-            version_id=version.id,
-            service_account=wanted.service_account,
-        )
+        experiment = experiment_id(cluster)
+        _delete(cluster, present)
+    try:
+        with cluster.asking():
+            _create(cluster, wanted, pipeline_id, experiment)
+    except ClusterError as error:
+        gone = "\nthe earlier one is deleted: run the command again" if present else ""
+        raise ClusterError(f"schedule {wanted.name} could not be created: {error}{gone}") from error
+
+
+def _create(cluster: KfpConnection, wanted: Schedule, pipeline_id: str, experiment: str) -> None:
+    # kfp's own create_recurring_run demands a version. No namespace: without users, the API refuses one
+    recurring_run = V2beta1RecurringRun(
+        display_name=wanted.name,
+        experiment_id=experiment,
+        pipeline_version_reference=V2beta1PipelineVersionReference(pipeline_id=pipeline_id),
+        runtime_config=V2beta1RuntimeConfig(parameters=wanted.parameters),
+        trigger=V2beta1Trigger(cron_schedule=V2beta1CronSchedule(cron=wanted.cron)),
+        mode=ENABLED,
+        max_concurrency=1,
+        no_catchup=True,
+        service_account=wanted.service_account,
+    )
+    cluster.api._recurring_run_api.recurring_run_service_create_recurring_run(recurring_run)
 
 
 def _delete(cluster: KfpConnection, present: list[V2beta1RecurringRun]) -> None:
@@ -143,52 +230,32 @@ def _delete(cluster: KfpConnection, present: list[V2beta1RecurringRun]) -> None:
         cluster.api.delete_recurring_run(found.recurring_run_id)
 
 
-def _differences(cluster: KfpConnection, present: list[V2beta1RecurringRun], wanted: Schedule) -> list[str]:
-    new = wanted.settings()
-    if not present:
-        return [f"+ {key}: {value}" for key, value in new.items()]
-    old = _settings_of(cluster, present[0])
-    changed = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
-    lines = [f"~ {key}: {old.get(key, 'unset')} -> {new.get(key, 'unset')}" for key in changed]
-    return lines + [f"- a second schedule of this name, {found.recurring_run_id}" for found in present[1:]]
+def _running(cluster: KfpConnection, name: str, present: list[V2beta1RecurringRun], force: bool) -> list[V2beta1Run]:
+    """The runs that KFP would delete with the schedule, and whose state its API would then never learn."""
+    runs = [run for found in present for run in recent_runs(cluster, _PAGE, found.recurring_run_id)]
+    running = [run for run in runs if run.state not in ENDS]
+    if running and not force:
+        raise ClusterError(
+            f"schedule {name}: its run {running[0].run_id} is still running, and Kubeflow Pipelines would delete it "
+            "with the schedule; wait for its end (`sella status`), or give --force to end it now"
+        )
+    return running
 
 
-def _settings_of(cluster: KfpConnection, found: V2beta1RecurringRun) -> dict[str, str]:
-    reference = found.pipeline_version_reference
-    version = "unknown"
-    if reference and reference.pipeline_version_id:
-        known = cluster.api.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
-        version = known.display_name
-    schedule = found.trigger.cron_schedule if found.trigger else None
-    parameters = (found.runtime_config.parameters if found.runtime_config else None) or {}
-    limit = str(found.max_concurrency)
-    cron = schedule.cron if schedule else "none"
-    return _settings(cron, version, parameters, found.mode, limit, found.no_catchup, found.service_account)
+def _end(cluster: KfpConnection, running: list[V2beta1Run]) -> None:
+    for run in running:
+        with cluster.asking():
+            cluster.api.terminate_run(run.run_id)
+    for run in running:
+        _wait_for_end(cluster, run)
 
 
-def _settings(
-    cron: str,
-    version: str,
-    parameters: dict[str, Any],
-    mode: str,
-    limit: str,
-    no_catchup: bool | None,
-    service_account: str | None,
-) -> dict[str, str]:
-    rest = {name: str(value) for name, value in parameters.items() if name != "config"}
-    config = _flat("config", json.loads(parameters.get("config", "{}")))
-    fixed = {
-        "cron": cron,
-        "version": version,
-        "mode": mode,
-        "runs at once": limit,
-        "no catch-up": str(bool(no_catchup)),
-        "service account": _OWN_ACCOUNT if service_account in _OWN_ACCOUNTS else str(service_account),
-    }
-    return fixed | rest | config
-
-
-def _flat(name: str, value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not value:
-        return {name: json.dumps(value)}
-    return {key: text for field, inner in value.items() for key, text in _flat(f"{name}.{field}", inner).items()}
+def _wait_for_end(cluster: KfpConnection, run: V2beta1Run) -> None:
+    until = time.monotonic() + _END_SECONDS
+    while get_run(cluster, run.run_id).state not in ENDS:
+        if time.monotonic() > until:
+            raise ClusterError(
+                f"run {run.run_id} was told to end and has not after {_END_SECONDS:.0f} s; the schedule is as before: "
+                "run the command again once it has ended"
+            )
+        time.sleep(_POLL_SECONDS)

@@ -67,7 +67,7 @@ def recommend_all(
         model = version.label
     find_bundle(bundle)
     check_bundle(bundle)
-    plan, folder = make_plan(bundle, code_version(), config, shards, model), Output.at(output)
+    plan, folder = make_plan(bundle, code_version("recommend"), config, shards, model), Output.at(output)
     folder.check(plan)
     todo = [shard for shard in range(shards) if not folder.holds(shard, plan)]
     if len(todo) < shards:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from kfp import local
 from pipeline.recommend_dag import build_pipeline
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1])
 build_pipeline(retries=0, backoff="1s", llm_environment={})(
-    image="i", output=sys.argv[2], batch="today", config=sys.argv[3], code_version="v1", shards=2
+    image="i", output=sys.argv[2], config=sys.argv[3], shards=2
 )
 """
 
@@ -111,7 +112,9 @@ def test_the_champion_recommends_to_all_users_and_mlflow_shows_what_that_is_like
         [sys.executable, "-c", _RUN, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = tmp_path / "recommended" / "batch=today"
+    # load-champion has named it by the time, once for all shards
+    (folder,) = (tmp_path / "recommended").iterdir()
+    assert re.fullmatch(r"batch=\d{8}-\d{6}", folder.name)
     manifest = json.loads((folder / "_manifest.json").read_text())
     assert manifest["plan"]["model"] == "sella-rec version 1"
     found = pl.read_parquet(folder / "shard=*" / "part.parquet", hive_partitioning=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -122,5 +123,8 @@ def test_without_a_registry_there_is_no_champion(recommend_config, tmp_path, mon
 
 def test_a_batch_has_a_folder_of_its_own():
     assert batch_folder("s3://bucket/all/", "20261124-0300") == "s3://bucket/all/batch=20261124-0300"
+    before = datetime.now(UTC).replace(microsecond=0)
+    named = batch_folder("all", "").removeprefix("all/batch=")
+    assert before <= datetime.strptime(f"{named}Z", "%Y%m%d-%H%M%S%z") <= datetime.now(UTC)
     with pytest.raises(OutputError, match="output is empty"):
         batch_folder("", "now")

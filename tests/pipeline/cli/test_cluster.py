@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import kfp_server_api as models
@@ -15,6 +16,7 @@ from pipeline.cli.main import app
 from pipeline.cluster import submission
 from pipeline.cluster.submission import Package
 from pipeline.steps import STEPS
+from tests.fakes.kfp_scheduler import Scheduler, show_run
 from tests.fakes.kfp_server import State, serve
 from tests.pipeline.conftest import clean_environment, sella_command
 
@@ -77,12 +79,18 @@ def test_a_schedule_is_made_kept_and_deleted(server):
     assert "would be set" in _sella(*weekly, "--dry-run").stdout
     assert server.writes() == []
     made = _sella(*weekly)
-    assert "+ cron: 0 0 3 * * 1\n" in made.stdout
+    assert "cron: 0 3 * * 1\n" in made.stdout
+    # what differs from the defaults, and nothing else: the packaged configuration changes some
+    told = dict(line.split(": ", 1) for line in made.stdout.splitlines())
+    assert told["config.fuse.rows_per_step"] == "4 -> 8"
+    assert told["pipeline"] == "newest version of weekly-schedule"
+    assert len(told) < 25
     assert made.stdout.endswith("Schedule weekly: set\n")
-    assert _sella(*weekly).stdout == "Schedule weekly: as wanted already\n"
-    assert "Schedule weekly: 0 0 3 * * 1 (enabled)\n" in _sella("status").stdout
+    assert _sella(*weekly).stdout == "Schedule weekly: already up to date\n"
+    shown = r"Schedule weekly: 0 3 \* \* 1 \(enabled, next \d{4}-\d\d-\d\d 03:00 UTC\)\n"
+    assert re.search(shown, _sella("status").stdout)
     assert _sella("schedule", "--delete", "--name", "weekly").stdout == "Schedule weekly: deleted\n"
-    assert _sella("schedule", "--delete", "--name", "weekly").stdout == "Schedule weekly: there is none\n"
+    assert _sella("schedule", "--delete", "--name", "weekly").stdout == "Schedule weekly: does not exist\n"
 
 
 def test_recommendations_are_a_pipeline_with_a_schedule_of_its_own(server):
@@ -92,7 +100,8 @@ def test_recommendations_are_a_pipeline_with_a_schedule_of_its_own(server):
     assert submitted.exit_code == 0, submitted.output
     train, recommend = server.all("runs")
     assert recommend.display_name.startswith("sella-rec-recommend-")
-    assert re.fullmatch(r"\d{8}-\d{6}", recommend.runtime_config.parameters["batch"])
+    # the first step names the batch by its own time
+    assert "batch" not in recommend.runtime_config.parameters
     assert [made.display_name for made in server.all("pipelines")] == ["sella-rec", "sella-rec-recommend"]
     references = [run.pipeline_version_reference.pipeline_id for run in (train, recommend)]
     assert references == [made.pipeline_id for made in server.all("pipelines")]
@@ -101,10 +110,10 @@ def test_recommendations_are_a_pipeline_with_a_schedule_of_its_own(server):
     assert _sella("schedule", "--cron", "0 3 * * 1").stdout.endswith("Schedule sella-rec: set\n")
     daily = ("schedule", "--cron", "0 5 * * *", *where)
     assert _sella(*daily).stdout.endswith("Schedule sella-rec-recommend: set\n")
-    assert _sella(*daily).stdout == "Schedule sella-rec-recommend: as wanted already\n"
-    made = {found.display_name: found.runtime_config.parameters for found in server.all("recurringruns")}
-    assert made["sella-rec-recommend"]["batch"] == "[[ScheduledTime.20060102-150405]]"
-    assert "batch" not in made["sella-rec"]
+    assert _sella(*daily).stdout == "Schedule sella-rec-recommend: already up to date\n"
+    made = [made.display_name for made in server.all("pipelines")]
+    assert made == ["sella-rec", "sella-rec-recommend", "sella-rec-schedule", "sella-rec-recommend-schedule"]
+    assert not any("[[" in str(found.runtime_config.parameters) for found in server.all("recurringruns"))
     assert _sella("schedule", "--delete", "--pipeline", "recommend").stdout.endswith("recommend: deleted\n")
     assert [found.display_name for found in server.all("recurringruns")] == ["sella-rec"]
 
@@ -115,6 +124,13 @@ def test_recommendations_are_a_pipeline_with_a_schedule_of_its_own(server):
         (["schedule"], 2, "either --cron or"),
         (["schedule", "--cron", "0 3 * * 1", "--delete"], 2, "either --cron or"),
         (["schedule", "--cron", "0 3 * *"], 1, "4 fields, not 5"),
+        (["schedule", "--cron", "*/70 * * * *"], 1, "the step 70 is larger than 59"),
+        (["submit", "--parameter", "accelerators=two"], 1, "accelerators=two: expected a whole number"),
+        (
+            ["schedule", "--cron", "0 3 * * 1", "--parameter", "llm_memory=64GB"],
+            1,
+            "llm_memory=64GB: expected a quantity",
+        ),
         (["submit", "--pipeline", "recommend"], 1, "no output: --parameter output=VALUE"),
         (["submit", "--set", "fuse.lerning_rate=1"], 1, "did you mean 'learning_rate'?"),
         (["status", "missing"], 1, "answered 404: runs missing not found"),
@@ -155,7 +171,7 @@ def test_a_path_of_this_machine_is_warned_of(server, tmp_path):
         (tmp_path / name).touch()
     files = ("--set", f"data.interactions={tmp_path}/ratings.csv", "--set", f"data.items={tmp_path}/items.csv")
     warned = _sella("submit", *files)
-    assert f"data.interactions={tmp_path}/ratings.csv is a path of this machine" in warned.stderr
+    assert f"data.interactions={tmp_path}/ratings.csv is a path on this machine" in warned.stderr
     assert _sella("submit").stderr == ""
 
 
@@ -170,3 +186,34 @@ def test_without_an_endpoint_the_kubeconfig_leads_to_the_api(server, tmp_path):
     del environment["KF_PIPELINES_ENDPOINT"]
     shown = subprocess.run(sella_command("status"), env=environment, check=False, capture_output=True, text=True)
     assert (shown.stdout, shown.stderr) == ("No runs yet: `sella submit` starts one.\n", "")
+
+
+def test_a_running_run_of_a_schedule_is_ended_by_force_alone(server):
+    weekly = ("schedule", "--cron", "0 3 * * 1")
+    server.now = datetime(2026, 11, 22, tzinfo=UTC)
+    _sella(*weekly)
+    (run,) = Scheduler(server).run_until(datetime(2026, 11, 23, 3, tzinfo=UTC))
+    refused = _sella(*weekly, "--set", "seed=7")
+    assert refused.exit_code == 1
+    assert f"its run {run.run_id} is still running" in refused.stderr
+    changed = _sella(*weekly, "--set", "seed=7", "--force")
+    assert changed.stdout.splitlines()[-1] == "Schedule sella-rec: set"
+    assert changed.stdout.splitlines()[0].startswith("config.seed: ")
+    assert run.state == "CANCELED"
+
+
+def test_status_says_that_a_run_of_a_deleted_schedule_is_no_more(server):
+    server.now = datetime(2026, 11, 22, tzinfo=UTC)
+    _sella("schedule", "--cron", "0 3 * * 1")
+    (run,) = Scheduler(server).run_until(datetime(2026, 11, 23, 3, tzinfo=UTC))
+    show_run(run, "RUNNING", {"prepare-data": "RUNNING"})
+    assert f"{run.run_id}  running  " in _sella("status", run.run_id).stdout
+    # by hand, in the UI
+    server.delete("recurringruns", run.recurring_run_id)
+    assert f"{run.run_id}  running (its schedule was deleted" in _sella("status").stdout
+
+
+def test_status_tells_a_schedule_that_is_not_started(server):
+    server.now = datetime.now(UTC) - timedelta(days=8)
+    _sella("schedule", "--cron", "0 3 * * 1")
+    assert "overdue: no run was started at " in _sella("status").stdout

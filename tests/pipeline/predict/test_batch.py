@@ -47,7 +47,7 @@ def digests(folder: Path) -> dict[str, str]:
 def undisturbed(fused: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The batch made in this process, shard after shard."""
     folder, ranker = tmp_path_factory.mktemp("undisturbed"), Ranker(load_bundle(fused))
-    plan = make_plan(fused, code_version(), Config(recommend=SIZES), SHARDS)
+    plan = make_plan(fused, code_version("recommend"), Config(recommend=SIZES), SHARDS)
     for shard in range(SHARDS):
         table = rank_users(ranker, users_of(fused, shard, SHARDS), plan)
         Output.at(str(folder)).write_part(shard, plan, table)
