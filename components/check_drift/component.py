@@ -22,10 +22,10 @@ def check_drift(
         config: The configuration of the run as JSON.
         code_version: Hash of the steps' source, so that changed code runs again.
         dataset: The prepared data set.
-        champion: The champion's registered version; empty where there is none.
+        champion: The champion's registered version; empty if there is none.
         scheduled: ISO 8601 time that the run was scheduled for. Empty: now.
         drift: The decision and its figures.
-        metrics: How far each measure has moved.
+        metrics: By how much each measure has moved.
         report: The comparison as one self-contained page.
 
     Returns:

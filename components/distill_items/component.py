@@ -13,7 +13,7 @@ def distill_items(
     adapter: dsl.Input[dsl.Model],
     semantics: dsl.Output[dsl.Dataset],
 ):
-    """Stage 1b: take every item's meaning from the tuned LLM as one vector.
+    """Stage 1b: compute every item's semantics with the tuned LLM, one vector per item.
 
     Args:
         config: The configuration of the run as JSON.

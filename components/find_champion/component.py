@@ -12,7 +12,7 @@ def find_champion(config: str, code_version: str) -> str:
         code_version: Hash of the steps' source, so that changed code runs again.
 
     Returns:
-        The champion as name/version/model id; empty where there is none, and without an MLflow server.
+        The champion as name/version/model id; empty if there is none, or no MLflow server.
     """
     from sella_rec.runtime.step import running
 

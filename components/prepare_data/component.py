@@ -14,8 +14,8 @@ def prepare_data(
     Args:
         config: The configuration of the run as JSON.
         code_version: Hash of the steps' source, so that changed code runs again.
-        data_version: Says which state of the input this is: another one makes everything run again.
-        window_until: ISO 8601 time; newer interactions are not read. Empty: as the configuration says.
+        data_version: Identifies the state of the input; with another one every step runs again.
+        window_until: ISO 8601 time; later interactions are left out. Empty: as in the configuration.
         dataset: Parquet splits train, valid and test with histories; users, items and the data report.
     """
     from sella_rec.runtime.step import running

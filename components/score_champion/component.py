@@ -18,7 +18,7 @@ def score_champion(
     Args:
         config: The configuration of the run as JSON.
         code_version: Hash of the steps' source, so that changed code runs again.
-        champion: What find-champion found; empty where there is none, and then nothing is scored.
+        champion: What find-champion found; empty if there is none; then nothing is scored.
         dataset: The prepared data set.
         champion_scores: The champion's predictions for evaluate's rows, in their order.
     """

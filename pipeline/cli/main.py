@@ -180,8 +180,10 @@ def recommend(
             show_recommendations(bundle, user_id, history or [], top, retrieve, open_console())
         else:
             from pipeline.predict.batch import recommend_all
+            from sella_rec.config import RecommendConfig
 
-            recommend_all(None if champion else bundle, output, (top, retrieve), shards, workers, open_console())
+            sizes = RecommendConfig(top_n=top, retrieve=retrieve)
+            recommend_all(None if champion else bundle, output, sizes, shards, workers, open_console())
 
 
 @app.command()

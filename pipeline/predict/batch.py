@@ -44,14 +44,14 @@ _worker: dict[str, Any] = {}
 
 
 def recommend_all(
-    bundle: Path | None, output: str, sizes: tuple[int, int], shards: int, workers: int, console: Console
+    bundle: Path | None, output: str, recommend: RecommendConfig, shards: int, workers: int, console: Console
 ) -> None:
     """Write recommendations for all users of a bundle, and show measures of them; complete shards are kept.
 
     Args:
         bundle: fuse's folder; none: the champion of the registry.
         output: folder or fsspec URI, see `components.recommend.output`.
-        sizes: recommendations per user, and candidates per user that the LLM ranks.
+        recommend: recommendations per user, and candidates per user that the LLM ranks.
         shards: how many parts.
         workers: processes; each has its share of the cores, and the model in its own memory.
 
@@ -61,7 +61,7 @@ def recommend_all(
         OutputError: the folder cannot be used, or holds another batch.
         RunError: a worker was killed.
     """
-    config, model = Config(recommend=RecommendConfig(top_n=sizes[0], retrieve=sizes[1])), ""
+    config, model = Config(recommend=recommend), ""
     if bundle is None:
         bundle, version = fetch_champion(config.promote.model_name)
         model = version.label
