@@ -13,7 +13,7 @@ def align_collab(
     semantics: dsl.Input[dsl.Dataset],
     aligned: dsl.Output[dsl.Model],
 ):
-    """Stage 2: train the collaborative model and a projection so that item vectors meet the items' semantics.
+    """Stage 2: train the collaborative model and a projection that aligns item vectors with the items' semantics.
 
     Args:
         settings: What configure has for this step, JSON.

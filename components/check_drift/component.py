@@ -19,9 +19,9 @@ def check_drift(
     Args:
         settings: What configure has for this step, JSON.
         dataset: The prepared data set.
-        champion: The champion's registered version; empty where there is none.
+        champion: The champion's registered version; empty if there is none.
         drift: The decision and its figures.
-        metrics: How far each measure has moved.
+        metrics: By how much each measure has moved.
         report: The comparison as one self-contained page.
 
     Returns:

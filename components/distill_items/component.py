@@ -12,7 +12,7 @@ def distill_items(
     adapter: dsl.Input[dsl.Model],
     semantics: dsl.Output[dsl.Dataset],
 ):
-    """Stage 1b: take every item's meaning from the tuned LLM as one vector.
+    """Stage 1b: compute every item's semantics with the tuned LLM, one vector per item.
 
     Args:
         settings: What configure has for this step, JSON.

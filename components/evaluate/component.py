@@ -25,7 +25,7 @@ def evaluate(
         dataset: The prepared data set.
         collab: The collaborative models, two arms of the comparison.
         adapter: The text-only LLM: its loss curve, and its scores on validation rows for late fusion.
-        aligned: The aligned collaborative model: its curves and the picture of the alignment.
+        aligned: The aligned collaborative model: its curves and the map of the alignment.
         bundle: The complete model, two arms of the comparison: text-only and SeLLa-Rec.
         evaluation: Test predictions, summary and report.
         metrics: AUC, UAUC, NDCG and MAP of every arm on all test rows.

@@ -11,7 +11,7 @@ def find_champion(settings: str) -> str:
         settings: What configure has for this step, JSON.
 
     Returns:
-        The champion as name/version/model id; empty where there is none, and without an MLflow server.
+        The champion as name/version/model id; empty if there is none, or no MLflow server.
     """
     from sella_rec.runtime.step import running
 

@@ -20,9 +20,9 @@ def promote(
         settings: What configure has for this step, JSON.
         bundle: The complete model.
         evaluation: Its test results, kept with the registered version.
-        champion: What find-champion found; empty where there is none.
+        champion: What find-champion found; empty if there is none.
         champion_scores: The champion's scores of the same test rows.
-        decision: Whether it was promoted and why, as one page.
+        decision: Whether it was promoted, and why, as one page.
 
     Returns:
         The version registered; empty without an MLflow server.

@@ -18,11 +18,11 @@ def load_champion(
 
     Args:
         config: The configuration of the run as JSON.
-        output: Where batches go, a folder or fsspec URI.
-        batch: Names this batch's folder there; empty: the time at which this step starts.
-        shards: How many parts the users are split into.
+        output: Folder or fsspec URI that batches are written to.
+        batch: Name of this batch's folder there; empty: the time at which this step starts.
+        shards: Number of parts that the users are split into.
         bundle: The champion.
-        planned: What the batch is made from and where it goes.
+        planned: What the batch is made from, and its folder.
 
     Returns:
         The shards' numbers, as text: numbers in a list would arrive as floats.
@@ -52,11 +52,11 @@ def recommend(bundle: dsl.Input[dsl.Model], planned: dsl.Input[dsl.Artifact], sh
 
     Args:
         bundle: The champion.
-        planned: What the batch is made from and where it goes.
+        planned: What the batch is made from, and its folder.
         shard: The shard's number.
 
     Returns:
-        How many users it has.
+        The number of its users.
     """
     from pathlib import Path
 
@@ -76,12 +76,12 @@ def recommend(bundle: dsl.Input[dsl.Model], planned: dsl.Input[dsl.Artifact], sh
 def summarize(
     bundle: dsl.Input[dsl.Model], planned: dsl.Input[dsl.Artifact], users: list[int], metrics: dsl.Output[dsl.Metrics]
 ):
-    """Measure the batch and mark it as whole.
+    """Measure the batch and mark it as complete.
 
     Args:
         bundle: The champion.
-        planned: What the batch is made from and where it is.
-        users: How many users each shard has: the step waits for all of them.
+        planned: What the batch is made from, and its folder.
+        users: The number of users of each shard; the step waits for all shards.
         metrics: Coverage, diversity, popularity and share of cold items.
     """
     from pathlib import Path

@@ -16,7 +16,7 @@ def score_champion(
 
     Args:
         settings: What configure has for this step, JSON.
-        champion: What find-champion found; empty where there is none, and then nothing is scored.
+        champion: What find-champion found; empty if there is none; then nothing is scored.
         dataset: The prepared data set.
         champion_scores: The champion's predictions for evaluate's rows, in their order.
     """

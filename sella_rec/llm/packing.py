@@ -105,14 +105,14 @@ class Packer:
         segment = torch.full(shape, PADDING, dtype=torch.int64)
         answer_row, answer_position = [], []
         for r, row in enumerate(packed):
-            pieces = [self._prompts.history(split.history[row.rows[0]], self._soft_tokens)]
-            pieces += [self._target(split.item[i]) for i in row.rows]
-            start, before = 0, pieces[0].special_token.count(0)
-            for s, piece in enumerate(pieces):
-                end = start + len(piece)
-                grids["input_ids"][r, start:end] = torch.tensor(piece.ids)
-                grids["special_token"][r, start:end] = torch.tensor(piece.special_token)
-                grids["position_ids"][r, start:end] = torch.from_numpy(positions(piece.special_token)) + (
+            parts = [self._prompts.history(split.history[row.rows[0]], self._soft_tokens)]
+            parts += [self._target(split.item[i]) for i in row.rows]
+            start, before = 0, parts[0].special_token.count(0)
+            for s, part in enumerate(parts):
+                end = start + len(part)
+                grids["input_ids"][r, start:end] = torch.tensor(part.ids)
+                grids["special_token"][r, start:end] = torch.tensor(part.special_token)
+                grids["position_ids"][r, start:end] = torch.from_numpy(positions(part.special_token)) + (
                     before if s else 0
                 )
                 segment[r, start:end] = s
@@ -147,7 +147,7 @@ def _labels(split: Split, packed: Sequence[PackedRow]) -> torch.Tensor:
 
 
 def positions(special_token: Sequence[int]) -> np.ndarray:
-    """Positions int64 [L] of a piece's tokens, special ones sharing that of the token before them.
+    """Positions int64 [L] of a part's tokens, special ones sharing that of the token before them.
 
     The tuned LLM then meets every other token where it did in stage 1, and stage 3 starts no worse.
     """

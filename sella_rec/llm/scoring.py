@@ -42,7 +42,7 @@ _TOKENS_A_ROW = 256
 @dataclass(frozen=True)
 class _Target:
     row: int  # of the split
-    piece: PromptPart
+    part: PromptPart
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Group:
     @property
     def length(self) -> int:
         """Tokens of prefix and targets."""
-        return len(self.prefix) + sum(len(target.piece) for row in self.rows for target in row)
+        return len(self.prefix) + sum(len(target.part) for row in self.rows for target in row)
 
 
 # not inference_mode: a sharded LLM that has scored in it cannot be trained afterwards
@@ -114,23 +114,23 @@ def _groups(packer: Packer, split: Split, rows: np.ndarray, tokens: int) -> Iter
     room = tokens - len(prefix)
     for row in rows:
         target = _Target(int(row), packer.target_suffix(int(split.item[row])))
-        if chunk and len(target.piece) > room:
+        if chunk and len(target.part) > room:
             yield _Group(prefix, _deal(chunk))
             chunk, room = [], tokens - len(prefix)
         chunk.append(target)
-        room -= len(target.piece)
+        room -= len(target.part)
     yield _Group(prefix, _deal(chunk))
 
 
 def _deal(targets: Sequence[_Target]) -> list[list[_Target]]:
     """Rows of about equal length, each target into the shortest row so far, the longest targets first."""
-    total = sum(len(target.piece) for target in targets)
+    total = sum(len(target.part) for target in targets)
     rows: list[list[_Target]] = [[] for _ in range(-(-total // _TOKENS_A_ROW))]
     shortest = [(0, n) for n in range(len(rows))]
-    for target in sorted(targets, key=lambda target: -len(target.piece)):
+    for target in sorted(targets, key=lambda target: -len(target.part)):
         length, n = heapq.heappop(shortest)
         rows[n].append(target)
-        heapq.heappush(shortest, (length + len(target.piece), n))
+        heapq.heappush(shortest, (length + len(target.part), n))
     return [row for row in rows if row]
 
 
@@ -164,12 +164,12 @@ def _score_batch(scorer: YesNoScorer, split: Split, batch: Sequence[_Group]) -> 
     cache.batch_select_indices(of_row)
     starts = [group.prefix.special_token.count(0) for group in batch for _ in group.rows]
     items = [[int(split.item[target.row]) for target in row] for row in rows]
-    targets = _grids([[target.piece for target in row] for row in rows], starts, items, device)
+    targets = _grids([[target.part for target in row] for row in rows], starts, items, device)
     visible = (own < lengths[of_row, None])[:, None, None].expand(-1, 1, targets["segment"].shape[1], -1)
     mask = torch.cat([visible, block_attention_mask(targets["segment"])], dim=-1)
     hidden = scorer.hidden_states(targets | people, mask, cache)
 
-    ends = [np.cumsum([len(target.piece) for target in row]) - 1 for row in rows]
+    ends = [np.cumsum([len(target.part) for target in row]) - 1 for row in rows]
     row_of = torch.from_numpy(np.repeat(np.arange(len(rows)), [len(row) for row in rows])).to(device)
     answers = hidden[row_of, torch.from_numpy(np.concatenate(ends)).to(device)]
     asked = {"item": torch.tensor([item for row in items for item in row], device=device)}
@@ -179,11 +179,11 @@ def _score_batch(scorer: YesNoScorer, split: Split, batch: Sequence[_Group]) -> 
 def _grids(
     rows: Sequence[Sequence[PromptPart]], starts: Sequence[int], items: Sequence[Sequence[int]], device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """Rows of pieces, `padded`, as `PackedBatch` has them; a row's pieces are its segments from 1 on.
+    """Rows of parts, `padded`, as `PackedBatch` has them; a row's parts are its segments from 1 on.
 
     Args:
-        starts: position that every piece of a row starts from.
-        items: of the pieces.
+        starts: position that every part of a row starts from.
+        items: of the parts.
     """
     size = padded(max(sum(map(len, row)) for row in rows))
     grids = {
@@ -195,11 +195,11 @@ def _grids(
     }
     for r, row in enumerate(rows):
         end = 0
-        for n, piece in enumerate(row):
-            place = (r, slice(end, end := end + len(piece)))
-            grids["input_ids"][place] = piece.ids
-            grids["special_token"][place] = piece.special_token
-            grids["position_ids"][place] = starts[r] + positions(piece.special_token)
+        for n, part in enumerate(row):
+            place = (r, slice(end, end := end + len(part)))
+            grids["input_ids"][place] = part.ids
+            grids["special_token"][place] = part.special_token
+            grids["position_ids"][place] = starts[r] + positions(part.special_token)
             grids["soft_item"][place] = items[r][n]
             grids["segment"][place] = n + 1
     return {name: torch.from_numpy(grid).to(device) for name, grid in grids.items()}

@@ -149,7 +149,7 @@ def test_the_champions_own_bundle_registered_again_is_nothing_to_promote(scene, 
     """As when every step comes from the cache."""
     scene.run("first", skill=1.6, champion=None)
     again = scene.run("second", skill=1.6, champion=find(client, config.promote.model_name, CHAMPION))
-    assert "the same model as the champion" in again.decision.reason
+    assert "the model is the same as the champion" in again.decision.reason
     assert aliases(client, config.promote.model_name) == {CHAMPION: "1", CHALLENGER: "2"}
 
 
@@ -175,7 +175,7 @@ def test_scores_of_other_rows_are_refused(scene, client, config):
     stale = scene.folder / "second" / "scored"
     bundle, evaluation = (scene.folder / "third" / part for part in ("bundle", "evaluation"))
     scene.run("third", skill=2.0, champion=champion)
-    with pytest.raises(ValueError, match="hold different rows"):
+    with pytest.raises(ValueError, match="have different rows"):
         promote(config, bundle, evaluation, stale, str(champion), Tracker())
 
 

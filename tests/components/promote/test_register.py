@@ -166,9 +166,9 @@ def test_the_card_tells_data_figures_use_limits_and_licences(summary, tiny_confi
 
 def test_licences_are_what_is_known(tmp_path):
     assert "Apache-2.0" in backbone_licence(Config().backbone.name)
-    assert "none is noted" in backbone_licence(str(tmp_path))
+    assert "not stated with the files" in backbone_licence(str(tmp_path))
     (tmp_path / "README.md").write_text("---\nlibrary: x\nlicense: mit\n---\n# Mine\nlicense: none of this\n")
-    assert "mit as its own card says" in backbone_licence(str(tmp_path))
+    assert "mit according to its card" in backbone_licence(str(tmp_path))
     assert "by GroupLens" in model_card_licences(load_config(None))
 
 

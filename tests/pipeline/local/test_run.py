@@ -211,5 +211,5 @@ def test_two_runs_at_once_in_one_folder_are_refused(tmp_path, config_file):
         command = sella_command("run", "--config", str(config_file))
         refused = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True)
     assert refused.returncode == 1
-    assert "another `sella run` is at work" in refused.stderr
+    assert "another `sella run` is active" in refused.stderr
     assert "Traceback" not in refused.stderr

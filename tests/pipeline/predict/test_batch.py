@@ -107,10 +107,10 @@ def test_every_user_is_recommended_to(undisturbed, fused):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--all"], 2, "--all and --output DIR go together"),
-        (["1", "--output", "out"], 2, "--all and --output DIR go together"),
+        (["--all"], 2, "use --all and --output DIR together"),
+        (["1", "--output", "out"], 2, "use --all and --output DIR together"),
         (["1", "--all", "--output", "out"], 2, "give a USER_ID"),
-        (["1", "--champion"], 2, "--champion goes with --all"),
+        (["1", "--champion"], 2, "use --champion with --all"),
         (["--all", "--output", "out", "--champion", "--bundle", "."], 2, "without --bundle"),
         (["--all", "--output", "out", "--champion"], 1, "no mlflow.db in this folder: set MLFLOW_TRACKING_URI"),
         (["--all", "--output", "out"], 1, "no run has finished here yet"),

@@ -161,7 +161,7 @@ class Raising:
     ("error", "status", "message"),
     [
         (MlflowException("Failed on 'secret data'. Error: column history", error_code=3), 400, "column history"),
-        (KeyError("secret data"), 500, "the model failed on this request; the server's log says why"),
+        (KeyError("secret data"), 500, "the model failed on this request; see the server's log"),
     ],
 )
 def test_errors_tell_the_caller_what_to_mend_and_nothing_of_the_inside(registry, error, status, message, caplog):

@@ -37,8 +37,8 @@ def test_somebody_new_is_not_recommended_what_they_named(client, ranker):
     ("asked", "status", "said"),
     [
         ({"user_id": "nobody"}, 400, "user nobody is not known"),
-        ({}, 400, "either user_id or history"),
-        ({"user_id": "1", "history": ["x"]}, 400, "either user_id or history"),
+        ({}, 400, "give user_id or history, not both"),
+        ({"user_id": "1", "history": ["x"]}, 400, "give user_id or history, not both"),
         ({"history": ["  "]}, 400, "history[0]: empty"),
         ({"history": ["x"], "top": 0}, 422, "top"),
         ({"history": ["x" * 501]}, 422, "history"),
