@@ -12,6 +12,7 @@ from typing import Any
 
 from kfp import dsl, kubernetes
 
+from sella_rec.environment import CACHE, CHECKPOINTS, PIPELINE_RUN
 from sella_rec.tracking.runs import SERVER_VARIABLES
 
 MODEL_CACHE_CLAIM = "sella-rec-models"
@@ -23,7 +24,7 @@ MLFLOW_SECRET = "kfp-mlflow-credentials"  # keys: as SERVER_VARIABLES
 
 _CACHE, _CHECKPOINTS = "/cache", "/checkpoints"
 # Paths of the mounts above, for the LLM steps. Not set on a laptop, where `sella run` has its own.
-LLM_ENVIRONMENT = {"HF_HOME": f"{_CACHE}/huggingface", "SELLA_CACHE": _CACHE, "SELLA_CHECKPOINTS": _CHECKPOINTS}
+LLM_ENVIRONMENT = {"HF_HOME": f"{_CACHE}/huggingface", CACHE: _CACHE, CHECKPOINTS: _CHECKPOINTS}
 
 _OBJECT_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 _GPU_TAINT = "nvidia.com/gpu"
@@ -95,7 +96,7 @@ class StepResources:
         server = {name: f"SELLA_{name}" for name in SERVER_VARIABLES}
         kubernetes.use_secret_as_env(task, MLFLOW_SECRET, server, optional=True)
         # MLflow runs are found by it
-        kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
+        kubernetes.use_field_path_as_env(task, PIPELINE_RUN, "metadata.labels['pipeline/runid']")
         kubernetes.set_timeout(task, TIMEOUTS[group])
         for key, value in _labels(task.name, group).items():
             kubernetes.add_pod_label(task, key, value)

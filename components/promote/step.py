@@ -12,6 +12,7 @@ from components.promote.gate import PromotionDecision, decide
 from components.promote.register import register
 from components.promote.window import read_window
 from sella_rec.config import Config
+from sella_rec.environment import pipeline_run
 from sella_rec.runtime.checkpoints import content_digest
 from sella_rec.tracking.promotions import find_champion, replace_champion
 from sella_rec.tracking.registry import CHALLENGER, ModelVersion
@@ -95,7 +96,7 @@ def promote(
 def _challenger(client: MlflowClient, name: str, bundle: Path, evaluation: Path) -> str:
     """The version of this pipeline run, registered if that has not been done yet."""
     versions = client.search_model_versions(f"name = '{name}'")
-    mine = [str(v.version) for v in versions if v.tags.get(RUN_TAG) == os.environ.get("KFP_RUN_ID")]
+    mine = [str(v.version) for v in versions if v.tags.get(RUN_TAG) == pipeline_run()]
     version = mine[0] if mine else register(client, name, bundle, evaluation)
     client.set_model_version_tag(name, version, BUNDLE_TAG, content_digest(bundle))
     client.set_registered_model_alias(name, CHALLENGER, version)

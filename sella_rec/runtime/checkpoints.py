@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
+
+from sella_rec.environment import lock_file
 
 # Held open until the process ends: the lock goes with it.
 _locks: list[IO[bytes]] = []
@@ -28,7 +29,7 @@ def checkpoint_folder(root: Path, key: Iterable[str], inputs: Mapping[str, Path]
     folder = root / f"{key[0]}-{digest.hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     # network file systems, where clusters keep checkpoints, may know no locks
-    if "SELLA_LOCK" in os.environ:
+    if lock_file():
         lock = folder.with_suffix(".lock").open("wb")
         fcntl.flock(lock, fcntl.LOCK_EX)
         _locks.append(lock)
