@@ -57,7 +57,8 @@ def open_store(uri: str, error_of: Callable[[str], Exception]) -> tuple[Any, str
         Exception: of `error_of`: not an address, or no driver for its kind.
     """
     try:
-        return url_to_fs(uri)
+        found: tuple[Any, str] = url_to_fs(uri)
+        return found
     except ImportError as error:
         message = f"{uri}: the driver for this kind of address is not installed: {error} (with pip)"
         raise error_of(message) from error
