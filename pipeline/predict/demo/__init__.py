@@ -1,1 +1,0 @@
-"""A page to look at: what the collaborative model, the text-only LLM and SeLLa-Rec recommend, side by side."""
