@@ -17,8 +17,9 @@ PROGRESS = "SELLA_PROGRESS"
 LOGS = "SELLA_LOGS"
 # File that the runner of the steps holds a lock on; see `runtime.supervision`.
 LOCK = "SELLA_LOCK"
-# Commit of the code, for a tag of the MLflow run.
+# Commit of the code and digest of the image, for tags of the MLflow run.
 GIT_COMMIT = "SELLA_GIT_COMMIT"
+IMAGE_DIGEST = "SELLA_IMAGE_DIGEST"
 
 # Id of the pipeline's run, by which MLflow runs are found.
 PIPELINE_RUN = "KFP_RUN_ID"

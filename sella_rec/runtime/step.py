@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sella_rec.config import BackboneConfig, Config
+from sella_rec.environment import checkpoints_root, log_file, pipeline_run, progress_file
 from sella_rec.runtime.checkpoint_store import CheckpointStoreError, open_checkpoint_store
 from sella_rec.runtime.checkpoints import checkpoint_folder
 from sella_rec.runtime.supervision import exit_with_runner, peak_rss_mb, redirect_output
@@ -66,7 +67,7 @@ class Step:
         Copies on `launch.checkpoint_uri`, under the same name, go with it.
         """
         if self._checkpoints is None:
-            root = os.environ.get("SELLA_CHECKPOINTS")
+            root = checkpoints_root()
             if root is None:
                 if self.config.launch.checkpoint_uri is None:
                     log.warning(
@@ -74,9 +75,9 @@ class Step:
                         "again from nothing",
                         self.name,
                     )
-                root = tempfile.mkdtemp(prefix="sella-checkpoints-")
+                root = Path(tempfile.mkdtemp(prefix="sella-checkpoints-"))
             key = (self.name, self.config.to_json(), self.code_version)
-            self._checkpoints = checkpoint_folder(Path(root), key, self.inputs)
+            self._checkpoints = checkpoint_folder(root, key, self.inputs)
         return self._checkpoints
 
     def log_data(self, folder: Path) -> None:
@@ -143,13 +144,12 @@ def running(
 
 
 def _begin(name: str) -> ProgressFile | None:
-    logs, states = os.environ.get("SELLA_LOGS"), os.environ.get("SELLA_PROGRESS")
-    if logs:
-        redirect_output(Path(logs) / f"{name}.log")
+    log_path, path = log_file(name), progress_file(name)
+    if log_path:
+        redirect_output(log_path)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    if not states:
+    if path is None:
         return None
-    path = Path(states) / f"{name}.json"
     if read_progress(path).get("state") == "failed":
         # On one machine an exception comes back every time; only a killed attempt is worth another.
         raise SystemExit(f"{name} has raised an error in this run and is not tried again")
@@ -188,7 +188,7 @@ def _succeed(step: Step, seconds: float, progress: ProgressFile | None) -> None:
     own: dict[str, Any] = {
         "seconds": seconds,
         "peak_rss_mb": peak_rss_mb(),
-        "run": os.environ.get("KFP_RUN_ID"),
+        "run": pipeline_run(),
         "mlflow_run_id": step.run.run_id if step.run else None,
     }
     if step._output is not None:
