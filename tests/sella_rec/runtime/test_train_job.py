@@ -120,6 +120,7 @@ def step(tmp_path):
     return Step("tune-llm", load_config(None, SETTINGS), "v1", inputs, {}, StepTracker(), None, {}, tmp_path / "output")
 
 
+@pytest.mark.slow
 def test_two_nodes_made_as_the_steps_pod_is_do_the_work(cluster, step, helper, capfd):
     cluster.pending = 3
     train_job.run_train_job(helper.adds, step, cluster.config)
