@@ -1,24 +1,40 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test compile docs ui serve lint images requirements sbom clean
+.PHONY: help run test test-slow test-all check lint format compile docs ui serve images requirements sbom clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 export MLFLOW_DISABLE_TELEMETRY := true
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 run: $(VENV)/installed ## Train and compare SeLLa-Rec on the packaged ratings and LLM (minutes on two cores)
 	$(BIN)/sella run
 
-test: $(VENV)/installed-dev ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/installed-dev ## Run the tests that are not slow (under six minutes on two cores)
+	$(PYTEST) -m "not slow"
 
-lint: $(VENV)/installed-dev ## Check style and types
+test-slow: $(VENV)/installed-dev ## Run the slow tests: trainings, servers, whole runs
+	$(PYTEST) -m slow
+
+test-all: $(VENV)/installed-dev ## Run all tests
+	$(PYTEST)
+
+lint: $(VENV)/installed-dev ## Check style, imports and types
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
+
+format: $(VENV)/installed-dev ## Format the code and sort its imports
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+check: ## Check everything as CI does: as root on a bare Debian machine
+	.ci/run
 
 compile: $(VENV)/installed ## Compile the pipelines to pipeline.yaml and recommend.yaml
 	$(BIN)/sella compile

@@ -30,8 +30,9 @@ from pipeline.packaged import PACKAGED
 from sella_rec.collab.models import create_model
 from sella_rec.config import Config, load_config
 from sella_rec.data.dataset import PreparedData
+from sella_rec.environment import CACHE, cache_folder
 from sella_rec.llm.adapter import add_adapter, save_adapter
-from sella_rec.llm.backbone import cache_folder, load_backbone
+from sella_rec.llm.backbone import load_backbone
 from sella_rec.llm.projection import Projection
 from sella_rec.llm.soft_tokens import SoftTokens
 from sella_rec.model.bundle import save_bundle
@@ -98,7 +99,7 @@ def start(bundle: Path, output: Path, workers: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "pipeline.cli.main", "recommend", "--all", "--shards", str(SHARDS)]
     command += ["--bundle", str(bundle), "--output", str(output)]
     command += ["--workers", str(workers), "--retrieve", str(CANDIDATES)]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "SELLA_CACHE": str(cache_folder().absolute())}
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), CACHE: str(cache_folder().absolute())}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 

@@ -34,7 +34,7 @@ from benchmarks.untrained import untrained_bundle
 from components.promote.register import example_input, signature
 from pipeline.packaged import PACKAGED
 from sella_rec.config import Config, load_config
-from sella_rec.llm.backbone import cache_folder
+from sella_rec.environment import CACHE, cache_folder
 from sella_rec.serving import pyfunc as model
 from sella_rec.serving.gateway import VERSION_HEADER
 from sella_rec.tracking.registry import CHAMPION
@@ -136,7 +136,7 @@ def server(folder: Path, asked: Questions) -> Iterator[tuple[subprocess.Popen[by
     cache.mkdir(exist_ok=True)
     if not (cache / "backbones").exists():
         (cache / "backbones").symlink_to((cache_folder() / "backbones").absolute())
-    environment = os.environ | {"SELLA_CACHE": str(cache), "PYTHONPATH": str(REPOSITORY)}
+    environment = os.environ | {CACHE: str(cache), "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-m", "sella_rec.serving", f"--port={PORT}", "--poll-seconds=1"]
     begun = time.perf_counter()
     with (folder / "server.log").open("a") as log:

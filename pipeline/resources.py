@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from kfp import dsl, kubernetes
 
+from sella_rec.environment import CACHE, CHECKPOINTS, PIPELINE_RUN
 from sella_rec.object_store import OBJECT_STORE_VARIABLES
 from sella_rec.tracking.runs import SERVER_VARIABLES
 
@@ -26,7 +27,7 @@ MLFLOW_SECRET = "kfp-mlflow-credentials"  # keys: as SERVER_VARIABLES
 
 _CACHE, _CHECKPOINTS = "/cache", "/checkpoints"
 # Paths of the mounts above, for the LLM steps. Not set on a laptop, where `sella run` has its own.
-LLM_ENVIRONMENT = {"HF_HOME": f"{_CACHE}/huggingface", "SELLA_CACHE": _CACHE, "SELLA_CHECKPOINTS": _CHECKPOINTS}
+LLM_ENVIRONMENT = {"HF_HOME": f"{_CACHE}/huggingface", CACHE: _CACHE, CHECKPOINTS: _CHECKPOINTS}
 
 USER = 10001  # the images' own; volumes have to let it write
 _GPU_TAINT = "nvidia.com/gpu"
@@ -151,7 +152,7 @@ class StepResources:
         server = {name: f"SELLA_{name}" for name in SERVER_VARIABLES}
         kubernetes.use_secret_as_env(task, MLFLOW_SECRET, server, optional=True)
         # MLflow runs are found by it
-        kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
+        kubernetes.use_field_path_as_env(task, PIPELINE_RUN, "metadata.labels['pipeline/runid']")
         kubernetes.set_timeout(task, TIMEOUTS[group])
         # KFP sets the rest of the restricted standard itself; fsGroup, which would open volumes, it has no way to set
         kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from components.align_collab.model import AlignedModel
 from components.align_collab.picture import AlignmentMap
-from components.align_collab.training import Fit, Measures, fit
+from components.align_collab.training import AlignmentFit, Measures, fit
 from sella_rec.collab.models import collab_device, load_model
 from sella_rec.config import Config
 from sella_rec.data.dataset import PreparedData
@@ -85,7 +85,7 @@ def _save_model(model: AlignedModel, data: PreparedData, folder: Path) -> None:
     save_file({"semantics": model.semantics.detach().cpu().contiguous()}, folder / "semantics.safetensors")
 
 
-def _curves(before: dict[str, float], fitted: Fit) -> dict[str, dict[str, list[float]]]:
+def _curves(before: dict[str, float], fitted: AlignmentFit) -> dict[str, dict[str, list[float]]]:
     """Losses from epoch 1 on; measures from 0, before training."""
     epochs = list(enumerate(fitted.epochs, start=1))
     return {

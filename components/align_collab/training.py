@@ -38,7 +38,7 @@ class Measures:
 
 
 @dataclass
-class Fit:
+class AlignmentFit:
     """Results of a training besides the model."""
 
     epochs: list[dict[str, float]]  # collab_loss, align_loss and the measures, from epoch 1 on
@@ -47,7 +47,7 @@ class Fit:
 
 def fit(
     model: AlignedModel, measures: Measures, train: Split, config: AlignConfig, collab_decay: float, tracker: Tracker
-) -> Fit:
+) -> AlignmentFit:
     """Train in place; the model ends in the state of the epoch with the best valid AUC + top-10 retrieval.
 
     Valid AUC alone hardly changes, as the model is trained already, so that noise would pick the epoch. Both are shares
@@ -77,7 +77,7 @@ def fit(
         note = "valid AUC {valid_auc:.4f}, own semantics among the ten nearest {top10:.0%}".format(**epochs[-1])
         tracker.progress(stopping.epoch, config.max_epochs, note)
     stopping.restore()
-    return Fit(epochs, stopping.best_epoch)
+    return AlignmentFit(epochs, stopping.best_epoch)
 
 
 def _train_epoch(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ import polars as pl
 import sella_rec
 from components.promote.card import model_card
 from sella_rec.config import Config
+from sella_rec.environment import pipeline_run
 from sella_rec.model.bundle import DATA_REPORT
 from sella_rec.model.ranker import RETRIEVE, TOP_N
 from sella_rec.tracking.runs import PARENT_TAG, RUN_TAG
@@ -59,7 +59,7 @@ def register(client: Any, config: Config, bundle: Path, evaluation: Path) -> str
     _show_with_the_pipeline(client, logged)
     sella = summary["arms"]["sella"]["all"]
     tags = {f"test_{measure}": f"{sella[measure]:.4f}" for measure in ("auc", "uauc") if sella[measure] is not None}
-    tags |= {RUN_TAG: os.environ.get("KFP_RUN_ID", "")}
+    tags |= {RUN_TAG: pipeline_run() or ""}
     registered = str(mlflow.register_model(logged.model_uri, name, tags=tags).version)
     client.update_model_version(name, registered, description=_description(card))
     return registered

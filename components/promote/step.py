@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from components.promote.gate import PromotionDecision, decide
 from components.promote.register import register
 from components.promote.window import read_window
 from sella_rec.config import Config
+from sella_rec.environment import pipeline_run
 from sella_rec.runtime.checkpoints import content_digest
 from sella_rec.tracking.promotions import find_champion, replace_champion
 from sella_rec.tracking.registry import CHALLENGER, ModelVersion
@@ -103,7 +103,7 @@ def _challenger(client: MlflowClient, config: Config, bundle: Path, evaluation: 
     """The version of this pipeline run, registered if there is none yet."""
     name = config.promote.model_name
     versions = client.search_model_versions(f"name = '{name}'")
-    mine = [str(v.version) for v in versions if v.tags.get(RUN_TAG) == os.environ.get("KFP_RUN_ID")]
+    mine = [str(v.version) for v in versions if v.tags.get(RUN_TAG) == pipeline_run()]
     version = mine[0] if mine else register(client, config, bundle, evaluation)
     client.set_model_version_tag(name, version, BUNDLE_TAG, content_digest(bundle))
     client.set_registered_model_alias(name, CHALLENGER, version)

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 
 from sella_rec.errors import UserError
-from sella_rec.tracking.runs import EXPERIMENT, RUN_TAG, SERVER_VARIABLES, STEP_TAG
+from sella_rec.names import EXPERIMENT
+from sella_rec.tracking.runs import RUN_TAG, SERVER_VARIABLES, STEP_TAG
 
 # Set by a step that fails: its reason, in one message.
 ERROR_TAG = "sella.error"

@@ -28,6 +28,16 @@ from pipeline.local.tracking import DEFAULT_TRACKING, open_tracking
 from pipeline.versions import git_commit
 from sella_rec.config import Config
 from sella_rec.data.version import data_version
+from sella_rec.environment import (
+    CHECKPOINTS,
+    GIT_COMMIT,
+    LOCK,
+    LOGS,
+    MLFLOW_RUN,
+    PIPELINE_RUN,
+    PROGRESS,
+    TRACKING_SERVER,
+)
 from sella_rec.tracking.runs import close_pipeline_run
 
 _POLL_SECONDS = 0.3
@@ -94,7 +104,7 @@ def _work(run: RunFolder, request: dict[str, Any], console: Console) -> RunFolde
     with _stoppable(), tempfile.NamedTemporaryFile(prefix=".lock-", dir=run.path) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         os.environ.update(_environment(run, Path(request["cache"]), Path(lock.name).absolute()))
-        os.environ.pop("MLFLOW_RUN_ID", None)
+        os.environ.pop(MLFLOW_RUN, None)
         open_tracking()
         _execute(run, console)
     if gather(run, round(time.monotonic() - started, 1)):
@@ -127,16 +137,16 @@ def _execute(run: RunFolder, console: Console) -> None:
 
 def _environment(run: RunFolder, cache: Path, lock: Path) -> dict[str, str]:
     environment = {
-        "KFP_RUN_ID": run.id,
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING),
+        PIPELINE_RUN: run.id,
+        TRACKING_SERVER: os.environ.get(TRACKING_SERVER, DEFAULT_TRACKING),
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "SELLA_CHECKPOINTS": str(cache / "checkpoints"),
-        "SELLA_PROGRESS": str(run.progress.absolute()),
-        "SELLA_LOGS": str(run.logs.absolute()),
-        "SELLA_LOCK": str(lock),
+        CHECKPOINTS: str(cache / "checkpoints"),
+        PROGRESS: str(run.progress.absolute()),
+        LOGS: str(run.logs.absolute()),
+        LOCK: str(lock),
     }
     commit = git_commit()
-    return environment | ({"SELLA_GIT_COMMIT": commit} if commit else {})
+    return environment | ({GIT_COMMIT: commit} if commit else {})
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from pipeline.local.run_folder import RunError
 from pipeline.predict.champion import fetch_champion
 from pipeline.predict.scores import find_bundle
 from sella_rec.config import Config, RecommendConfig
+from sella_rec.environment import LOCK
 from sella_rec.model.bundle import check_bundle
 from sella_rec.runtime.supervision import exit_with_runner
 from sella_rec.tracking.tracker import Tracker
@@ -152,11 +153,11 @@ def _supervised() -> Iterator[None]:
     """Workers end when this does, even by SIGKILL: they watch a lock."""
     with tempfile.NamedTemporaryFile(prefix="sella-lock-") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        os.environ["SELLA_LOCK"] = lock.name
+        os.environ[LOCK] = lock.name
         try:
             yield
         finally:
-            del os.environ["SELLA_LOCK"]
+            del os.environ[LOCK]
 
 
 def _show(measures: dict[str, float], output: str, console: Console) -> None:

@@ -66,8 +66,8 @@ class CollabModel(nn.Module, ABC):
 
     def score(self, vectors: tuple[torch.Tensor, torch.Tensor], user: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
         """`forward` from vectors computed once for several uses."""
-        of_user = self.dropout(F.embedding(user, vectors[0]))
-        of_item = self.dropout(F.embedding(item, vectors[1]))
+        of_user: torch.Tensor = self.dropout(F.embedding(user, vectors[0]))
+        of_item: torch.Tensor = self.dropout(F.embedding(item, vectors[1]))
         biases = F.embedding(user, self.user_bias) + F.embedding(item, self.item_bias)
         return (of_user * of_item).sum(-1) + biases[:, 0] + self.global_bias
 
@@ -129,7 +129,7 @@ class LightGCN(CollabModel):
     def vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
         layer = total = torch.cat([self.user, self.item])
         for _ in range(self.layers):
-            layer = _SymmetricProduct.apply(self.adjacency, layer)
+            layer = _SymmetricProduct.apply(self.adjacency, layer)  # type: ignore[no-untyped-call]
             total = total + layer
         mean = total / (self.layers + 1)
         return mean[: len(self.user)], mean[len(self.user) :]

@@ -71,7 +71,8 @@ class PreparedData:
 
     @property
     def report(self) -> dict[str, Any]:
-        return json.loads((self.folder / "report.json").read_text())
+        report: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
+        return report
 
     @cached_property
     def train(self) -> Split:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sella_rec.config import ColumnNames, DataConfig
 from sella_rec.data.errors import DataError
+from sella_rec.environment import cache_folder
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _download(name: str) -> Path:
     """The folder with the files, or the zip, checked; kept under `$SELLA_CACHE`, else `.cache`."""
     import pooch
 
-    folder = Path(os.environ.get("SELLA_CACHE", ".cache")).absolute() / "data" / name
+    folder = cache_folder().absolute() / "data" / name
     path = folder
     for url, checksum in NAMED[name].urls.items():
         file = url.rsplit("/", 1)[1]

@@ -14,6 +14,7 @@ import torch
 from torch import distributed
 
 from sella_rec.config import BackboneConfig
+from sella_rec.environment import cache_folder
 from sella_rec.errors import UserError
 from sella_rec.files import atomic_output, refusals_told
 from sella_rec.runtime.distributed import broadcast_from_rank_zero
@@ -126,11 +127,6 @@ def _matmul_seconds(dtype: torch.dtype) -> float:
         torch.nn.functional.linear(tokens, weight)
         best = min(best, time.perf_counter() - start)
     return best
-
-
-def cache_folder() -> Path:
-    """The folder for what is kept between runs: `$SELLA_CACHE`, else `.cache` in the working directory."""
-    return Path(os.environ.get("SELLA_CACHE", ".cache"))
 
 
 def embedded_folder() -> Path:

@@ -151,7 +151,8 @@ def positions(special_token: Sequence[int]) -> np.ndarray:
 
     The tuned LLM then meets every other token where it did in stage 1, and stage 3 starts no worse.
     """
-    return np.maximum(np.cumsum(np.equal(special_token, 0)) - 1, 0)
+    shared: np.ndarray = np.maximum(np.cumsum(np.equal(special_token, 0)) - 1, 0)
+    return shared
 
 
 def block_attention_mask(segment: torch.Tensor) -> torch.Tensor:

@@ -121,7 +121,8 @@ class PromptBuilder:
         return self._title_cache[title]
 
     def _encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False)
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return tokens
 
 
 def _fill(template: str, words: dict[str, str]) -> str:

@@ -41,7 +41,8 @@ class YesNoScorer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.llm.get_input_embeddings().weight.device
+        device: torch.device = self.llm.get_input_embeddings().weight.device
+        return device
 
     def forward(
         self,
@@ -90,7 +91,7 @@ class YesNoScorer(nn.Module):
     def logits(self, answers: torch.Tensor, batch: Mapping[str, torch.Tensor], row: torch.Tensor) -> torch.Tensor:
         """Logits float32 [N] from hidden states [N, d] at answer positions; `row` [N]: each target's in the batch."""
         yes, no = self.llm.get_output_embeddings().weight[self._answer_ids].float()
-        logits = answers.float() @ (yes - no)
+        logits: torch.Tensor = answers.float() @ (yes - no)
         if self.soft_tokens is None:
             return logits
         return self.soft_tokens.combine(logits, batch, row)
@@ -124,7 +125,8 @@ def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def decoder_of(llm: Any) -> nn.Module:
     """The transformer under the LM head, adapters included."""
     base = llm.get_base_model() if hasattr(llm, "get_base_model") else llm
-    return base.get_decoder()
+    decoder: nn.Module = base.get_decoder()
+    return decoder
 
 
 def probability(logits: np.ndarray) -> np.ndarray:

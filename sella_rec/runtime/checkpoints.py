@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
+from sella_rec.environment import lock_file
 from sella_rec.files import refusals_told
 
 # Held open until the process ends: the lock goes with it.
@@ -37,7 +37,7 @@ def checkpoint_folder(root: Path, key: Iterable[str], inputs: Mapping[str, Path]
         # one that an attempt under another account has left is no better than none
         tempfile.TemporaryFile(dir=folder).close()
     # network file systems, where clusters keep checkpoints, may not support locks
-    if "SELLA_LOCK" in os.environ:
+    if lock_file():
         lock = folder.with_suffix(".lock").open("wb")
         fcntl.flock(lock, fcntl.LOCK_EX)
         _locks.append(lock)

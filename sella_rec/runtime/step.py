@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sella_rec.config import READS, BackboneConfig, Config, ConfigError, merged, step_config
+from sella_rec.environment import checkpoints_root, log_file, pipeline_run, progress_file
 from sella_rec.runtime.checkpoint_store import CheckpointStoreError, open_checkpoint_store
 from sella_rec.runtime.checkpoints import checkpoint_folder
 from sella_rec.runtime.supervision import exit_with_runner, peak_rss_mb, redirect_output
@@ -69,7 +70,7 @@ class Step:
         Its copies at `launch.checkpoint_uri` are removed with it.
         """
         if self._checkpoints is None:
-            root = os.environ.get("SELLA_CHECKPOINTS")
+            root = checkpoints_root()
             if root is None:
                 if self.config.launch.checkpoint_uri is None:
                     log.warning(
@@ -77,8 +78,8 @@ class Step:
                         "starts from the beginning",
                         self.name,
                     )
-                root = tempfile.mkdtemp(prefix="sella-checkpoints-")
-            self._checkpoints = checkpoint_folder(Path(root), (self.name, self.settings), self.inputs)
+                root = Path(tempfile.mkdtemp(prefix="sella-checkpoints-"))
+            self._checkpoints = checkpoint_folder(root, (self.name, self.settings), self.inputs)
         return self._checkpoints
 
     def run_config(self) -> Config:
@@ -159,13 +160,12 @@ def _parsed(settings: str) -> dict[str, Any]:
 
 
 def _begin(name: str) -> ProgressFile | None:
-    logs, states = os.environ.get("SELLA_LOGS"), os.environ.get("SELLA_PROGRESS")
-    if logs:
-        redirect_output(Path(logs) / f"{name}.log")
+    log_path, path = log_file(name), progress_file(name)
+    if log_path:
+        redirect_output(log_path)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    if not states:
+    if path is None:
         return None
-    path = Path(states) / f"{name}.json"
     if read_progress(path).get("state") == "failed":
         # on one machine an exception would recur; only a killed attempt is worth another
         raise SystemExit(f"{name} has already failed in this run; it is not retried")
@@ -203,7 +203,7 @@ def _succeed(step: Step, seconds: float, progress: ProgressFile | None) -> None:
     own: dict[str, Any] = {
         "seconds": seconds,
         "peak_rss_mb": peak_rss_mb(),
-        "run": os.environ.get("KFP_RUN_ID"),
+        "run": pipeline_run(),
         "mlflow_run_id": step.run.run_id if step.run else None,
         "config": json.loads(step.settings)["config"],
     }

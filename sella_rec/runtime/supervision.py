@@ -11,6 +11,8 @@ import threading
 import time
 from pathlib import Path
 
+from sella_rec.environment import lock_file
+
 HEARTBEAT = "heartbeat"
 # Seconds. Network file systems show a change after a minute or so.
 HEARTBEAT_TIMEOUT_SECONDS = 300.0
@@ -32,11 +34,11 @@ def exit_with_runner() -> None:
     """End this process soon after the runner that locks the file `SELLA_LOCK` has ended, however it ended.
 
     A lock rather than the parent's id: between runner and step stands a shell that outlives the runner, and ids are
-    reused. Without `SELLA_LOCK` nothing happens.
+    reused. Without such a file nothing happens.
     """
-    lock = os.environ.get("SELLA_LOCK")
+    lock = lock_file()
     if lock:
-        threading.Thread(target=_watch, args=(Path(lock),), daemon=True).start()
+        threading.Thread(target=_watch, args=(lock,), daemon=True).start()
 
 
 def exit_with_parent() -> None:

@@ -26,6 +26,7 @@ from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
 from sella_rec.config import TrainJobConfig
+from sella_rec.environment import CHECKPOINTS, PIPELINE_RUN, POD
 from sella_rec.files import atomic_output
 from sella_rec.runtime.preemption import PreemptedError
 from sella_rec.runtime.step import Step
@@ -55,7 +56,7 @@ def run_train_job(work: Work, step: Step, config: KubernetesBackendConfig | None
         DistributedTrainingError: the job failed or was deleted, or this is not a pod of Kubeflow Pipelines.
         PreemptedError: SIGTERM arrived.
     """
-    for name in ("SELLA_CHECKPOINTS", "KFP_POD_NAME", "KFP_RUN_ID"):
+    for name in (CHECKPOINTS, POD, PIPELINE_RUN):
         if name not in os.environ:
             raise DistributedTrainingError(
                 f"launch.train_job.nodes is above 0, but {name} is not set: only a pod of Kubeflow Pipelines with a "
@@ -138,7 +139,7 @@ def _clear(client: TrainerClient, name: str) -> None:
         raise
     run = found["metadata"]["labels"][RUN_LABEL]
     over = any(c["type"] in _OVER and c["status"] == "True" for c in found.get("status", {}).get("conditions", []))
-    if run != os.environ["KFP_RUN_ID"] and not over:
+    if run != os.environ[PIPELINE_RUN] and not over:
         raise DistributedTrainingError(
             f"TrainJob {name} of run {run} does the same training: wait until it has ended, or delete it and try again"
         )
@@ -151,7 +152,7 @@ def _address(client: TrainerClient) -> tuple[str, str, str, str]:
 
 def _create(client: TrainerClient, name: str, settings: TrainJobConfig, step: Step, job: Path) -> None:
     kubernetes = client.backend
-    own = kubernetes.core_api.read_namespaced_pod(os.environ["KFP_POD_NAME"], kubernetes.namespace)
+    own = kubernetes.core_api.read_namespaced_pod(os.environ[POD], kubernetes.namespace)
     pod = kubernetes.core_api.api_client.sanitize_for_serialization(own)
     runtime = client.get_runtime(settings.runtime)
     body = train_job(name, settings, step.config.launch.processes, runtime.kind.value, pod, job)

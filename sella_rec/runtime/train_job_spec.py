@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sella_rec.config import TrainJobConfig
+from sella_rec.environment import PIPELINE_RUN
 from sella_rec.runtime.work import WORKER
 
 _TORCHRUN = ("python", "-m", "torch.distributed.run", "-m", WORKER)
@@ -50,7 +51,7 @@ def train_job(
         "kind": "TrainJob",
         "metadata": {
             "name": name,
-            "labels": labels | {RUN_LABEL: os.environ["KFP_RUN_ID"]},
+            "labels": labels | {RUN_LABEL: os.environ[PIPELINE_RUN]},
             "ownerReferences": [_owner(pod)],
         },
         "spec": {

@@ -17,6 +17,7 @@ from torch import distributed
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from sella_rec.config import Config, step_config
+from sella_rec.environment import progress_file
 from sella_rec.runtime.determinism import make_deterministic
 from sella_rec.runtime.step import Step, stay_offline_if_local
 from sella_rec.runtime.supervision import HEARTBEAT, exit_with_parent, exit_with_runner, exit_without_heartbeat
@@ -72,10 +73,9 @@ def _step(job: Mapping[str, Any], config: Config, scratch: Path | None) -> Step:
 
 def _progress(name: str) -> ProgressFile | None:
     """The step's own file, which the process that launched this one has begun."""
-    folder = os.environ.get("SELLA_PROGRESS")
-    if not folder:
+    path = progress_file(name)
+    if path is None:
         return None
-    path = Path(folder) / f"{name}.json"
     progress = ProgressFile(path)
     progress.start(**read_progress(path))
     return progress

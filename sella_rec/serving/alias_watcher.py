@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from sella_rec.environment import cache_folder
 from sella_rec.files import atomic_output
-from sella_rec.llm.backbone import cache_folder
 from sella_rec.serving.gateway import Gateway
 from sella_rec.serving.scoring_app import Served, load_served
 from sella_rec.tracking.registry import ModelVersion, RegistryError, find

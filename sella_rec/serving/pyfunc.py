@@ -7,7 +7,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from sella_rec.config import Config
 from sella_rec.model.bundle import load_bundle

@@ -12,10 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INTERNAL_ERROR
-from mlflow.pyfunc import PyFuncModel, scoring_server
+from mlflow.pyfunc import PyFuncModel, load_model, scoring_server
 from starlette.types import ASGIApp
 
 from sella_rec.model.ranker import RequestError
@@ -62,7 +61,8 @@ def load_served(folder: Path, about: Mapping[str, str | None], max_items: int) -
 def _load(folder: Path) -> PyFuncModel:
     before = set(sys.modules)
     try:
-        return mlflow.pyfunc.load_model(str(folder))
+        model: PyFuncModel = load_model(str(folder))
+        return model
     finally:
         # MLflow registers each model's code as a module with a new name, which would keep the model forever
         for name in set(sys.modules) - before:

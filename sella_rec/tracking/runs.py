@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sella_rec.config import Config
+from sella_rec.environment import GIT_COMMIT, IMAGE_DIGEST, PIPELINE_RUN
 from sella_rec.errors import UserError
 from sella_rec.names import EXPERIMENT
 
@@ -114,7 +115,7 @@ def _find_or_make(step: str) -> StepRun:
         client.set_tag(injected, STEP_TAG, step)
         return StepRun(client, experiment, run.data.tags.get(PARENT_TAG), injected, known)
     experiment_id, experiment = _experiment(client)
-    pipeline_run = os.environ["KFP_RUN_ID"]
+    pipeline_run = os.environ[PIPELINE_RUN]
     parent, _ = _by_tags(client, experiment_id, pipeline_run, _PARENT_STEP, f"sella-rec {pipeline_run}", {})
     client.update_run(parent.info.run_id, status="RUNNING")
     child, found = _by_tags(client, experiment_id, pipeline_run, step, step, {PARENT_TAG: parent.info.run_id})
@@ -174,7 +175,7 @@ def describe_parent(client: MlflowClient, run_id: str, config: Config, code_vers
     tree = config.model_dump(mode="json")
     _log_params(client, run_id, flatten(tree))
     client.log_dict(run_id, tree, "config.yaml")
-    for tag, variable in (("mlflow.source.git.commit", "SELLA_GIT_COMMIT"), ("sella.image", "SELLA_IMAGE_DIGEST")):
+    for tag, variable in (("mlflow.source.git.commit", GIT_COMMIT), ("sella.image", IMAGE_DIGEST)):
         if os.environ.get(variable):
             client.set_tag(run_id, tag, os.environ[variable])
     client.set_tag(run_id, CODE_TAG, code_version)
@@ -215,7 +216,7 @@ def close_pipeline_run(status: str) -> None:
 
     client = MlflowClient()
     experiment_id, _ = _experiment(client)
-    condition = f"tags.`{RUN_TAG}` = '{os.environ['KFP_RUN_ID']}'"
+    condition = f"tags.`{RUN_TAG}` = '{os.environ[PIPELINE_RUN]}'"
     for run in client.search_runs([experiment_id], condition):
         is_parent = run.data.tags[STEP_TAG] == _PARENT_STEP
         if is_parent or run.info.status == "RUNNING":
@@ -233,7 +234,7 @@ def link_reused(run: StepRun, steps: Mapping[str, Mapping[str, Any]]) -> None:
     parent = run.client.get_run(run.parent_id)
     for step, entry in steps.items():
         origin, tag = entry.get("mlflow_run_id"), f"sella.reused.{step}"
-        if entry["run"] == os.environ.get("KFP_RUN_ID") or not origin or tag in parent.data.tags:
+        if entry["run"] == os.environ.get(PIPELINE_RUN) or not origin or tag in parent.data.tags:
             continue
         run.client.set_tag(run.parent_id, tag, origin)
         try:

@@ -1,4 +1,7 @@
-"""The web application behind `sella demo`: one page, and its data as JSON."""
+"""The web application behind `sella demo`: one page, and what it asks for as JSON.
+
+The page shows what the collaborative model, the text-only LLM and SeLLa-Rec recommend, side by side.
+"""
 
 from __future__ import annotations
 

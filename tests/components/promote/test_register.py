@@ -79,6 +79,7 @@ def assert_same(found: dict[str, Any], expected: Ranking) -> None:
     assert found["ranks"] == expected.ranks.tolist()
 
 
+@pytest.mark.slow
 def test_a_process_with_what_serving_needs_answers_alike(model, ranker, fused, tmp_path):
     packages = tmp_path / "packages"
     packages.mkdir()

@@ -118,6 +118,7 @@ def test_auto_dtype_is_resolved_and_layers_limited(tiny_config, genre_data, tmp_
     assert len(pl.read_parquet(tmp_path / "output" / "valid_logits.parquet")) < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "kept"),
     [(signal.SIGKILL, -signal.SIGKILL, (10, 20)), (signal.SIGTERM, 128 + signal.SIGTERM, (20, KILLED_AFTER))],
@@ -172,6 +173,7 @@ def test_titles_are_bounded_apart_from_the_other_labels(titles_config, genre_dat
     assert 5 <= totals["training"] <= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", [("training on titles", 17), ("training", 2)])
 def test_cut_off_in_either_training_it_ends_with_the_same_weights(
     titles_config, genre_data, tuned_on_titles, tmp_path, until

@@ -18,7 +18,7 @@ import pytest
 from pipeline.steps import STEPS
 from tests.pipeline.conftest import clean_environment, sella_command
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ARMS = {"mf", "lightgcn", "text_only", "sella"}
 MEASURES = {"auc", "uauc", "ndcg", "map", "rows", "users", "uauc_ci"}
 

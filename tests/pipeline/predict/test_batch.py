@@ -76,6 +76,7 @@ def kill_in_the_middle(bundle: Path, out: Path, workers: int, victim: Literal["w
 
 
 # it starts the command three times, and each its workers
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_in_the_middle_and_run_again_it_is_the_same_byte_for_byte(undisturbed, fused, tmp_path):
     out = tmp_path / "out"

@@ -117,6 +117,7 @@ def test_device_by_name_else_what_is_there(monkeypatch):
     assert choose_device("auto") == torch.device("cuda", 1)
 
 
+@pytest.mark.slow
 def test_the_packaged_llm_on_the_packaged_ratings(tmp_path):
     """Packing, distillation and a few LoRA steps, in one test: loading and preparing cost more than they do."""
     config = load_config(

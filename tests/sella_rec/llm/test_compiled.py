@@ -31,6 +31,8 @@ def gradients(scorer, batch):
     return {name: p.grad for name, p in scorer.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_compiled_layers_give_the_same_scores_and_gradients(plain, prompts, random_split, monkeypatch):
     # otherwise layers are left as they are after so many compilations

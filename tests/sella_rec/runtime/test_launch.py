@@ -23,7 +23,7 @@ from sella_rec.tracking.progress_file import read_progress
 from sella_rec.tracking.tracker import StepTracker
 
 # several processes start anew and share the cores with whatever else is tested
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[3]
 # what other processes can import: a step's work that meets with something
 HELPER = textwrap.dedent("""

@@ -122,6 +122,7 @@ def step(tmp_path):
     return Step("tune-llm", config, settings, inputs, {}, StepTracker(), None, {}, tmp_path / "output")
 
 
+@pytest.mark.slow
 def test_two_nodes_made_as_the_steps_pod_is_do_the_work(cluster, step, helper, capfd):
     cluster.pending = 3
     train_job.run_train_job(helper.adds, step, cluster.config)
