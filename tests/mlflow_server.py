@@ -62,5 +62,6 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -
             urllib.request.urlopen(url, timeout=5).close()
             return
         except OSError:
-            assert process.poll() is None and time.monotonic() < until, log.read_text()
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
             time.sleep(0.2)

@@ -72,5 +72,6 @@ def _create_database(server: subprocess.Popen[bytes], run: Path, log: Path) -> N
                 connection.execute("CREATE DATABASE mlflow")
             return
         except psycopg.OperationalError:
-            assert server.poll() is None and time.monotonic() < until, log.read_text()
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
             time.sleep(0.1)

@@ -125,7 +125,6 @@ def download(uri: str, folder: Path) -> Path:
 
 def _check_bucket(uri: str) -> None:
     """Ask for a byte where MLflow would fetch a model's files from the bucket itself: it tries each for minutes."""
-    import requests
     from mlflow import MlflowException
     from mlflow.environment_variables import MLFLOW_S3_IGNORE_TLS
     from mlflow.utils.request_utils import augmented_raise_for_status, cloud_storage_http_request
@@ -135,14 +134,14 @@ def _check_bucket(uri: str) -> None:
         return
     try:
         file = repository._get_presigned_download_url("MLmodel")
-    except (MlflowException, requests.RequestException):
+    except (MlflowException, OSError):
         # no model, or a server that names no bucket: the download goes through the server, and tells
         return
     asked = {"timeout": _BUCKET_SECONDS, "verify": not MLFLOW_S3_IGNORE_TLS.get(), "max_retries": 0}
     try:
         headers = {**file.headers, "Range": "bytes=0-0"}
         augmented_raise_for_status(cloud_storage_http_request("get", file.url, headers=headers, **asked))
-    except requests.RequestException as error:
+    except OSError as error:
         place = urlsplit(file.url)
         # its own text holds the presigned address, which opens the file to whoever reads it
         raise RegistryError(
@@ -156,16 +155,21 @@ def _proxied(uri: str) -> Any:
     """MLflow's access to what lies behind its server; None for a model that lies elsewhere."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+    from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 
     repository: Any = get_artifact_repository(uri)
+    if isinstance(repository, RunsArtifactRepository):
+        # a run's model lies beside the run's own files
+        repository = repository._get_logged_model_artifact_repo(*repository.parse_runs_uri(uri)) or repository
     while hasattr(repository, "repo"):
         repository = repository.repo
     return repository if isinstance(repository, MlflowArtifactsRepository) else None
 
 
 def _reason(error: Any) -> str:
-    """What went wrong, without the address."""
-    if error.response is not None:
-        return f"it answers {error.response.status_code} {error.response.reason}"
+    """What went wrong in a request, without its address."""
+    answer = getattr(error, "response", None)
+    if answer is not None:
+        return f"it answers {answer.status_code} {answer.reason}"
     inner = error.args[0] if error.args else error
     return str(getattr(inner, "reason", None) or type(error).__name__)

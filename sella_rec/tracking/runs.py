@@ -2,8 +2,9 @@
 
 A run injected by the platform (`MLFLOW_RUN_ID`, as Kubeflow Pipelines' MLflow plug-in does per task) is attached to;
 runs are made only where none is given. The plug-in makes a run for every level of the DAG, and names the outermost in
-`KFP_MLFLOW_CONFIG`: that one is the pipeline's, and those between are tagged as groups. `KFP_RUN_ID` names the pipeline run: a retried or resumed step finds its run by
-it. `SELLA_MLFLOW_TRACKING_URI` (and `_USERNAME`, `_PASSWORD`) names the server where the platform injects none.
+`KFP_MLFLOW_CONFIG`: that one is the pipeline's, and those between are tagged as groups. `KFP_RUN_ID` names the pipeline
+run: a retried or resumed step finds its run by it. `SELLA_MLFLOW_TRACKING_URI` (and `_USERNAME`, `_PASSWORD`) names the
+server where the platform injects none.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class StepRun:
 
 
 def open_step_run(step: str, config: Config, code_version: str) -> StepRun | None:
-    """Find or make the runs of a step, describe the pipeline's run, and make the child the active run with system metrics.
+    """Find or make the runs of a step, describe the pipeline's, and make the child the active run with system metrics.
 
     Returns:
         None where `MLFLOW_TRACKING_URI` is not set: then nothing is tracked.
@@ -139,7 +140,7 @@ def _given_root() -> str | None:
     try:
         return json.loads(given).get("parentRunId") if given else None
     except (ValueError, AttributeError) as error:
-        raise TrackingError(f"{_PLATFORM_CONFIG} = {given} is no JSON object: the platform's MLflow plug-in sets it") from error
+        raise TrackingError(f"{_PLATFORM_CONFIG} = {given}, from the platform's plug-in, is no JSON object") from error
 
 
 def _tags(step: str) -> dict[str, str]:
@@ -149,7 +150,7 @@ def _tags(step: str) -> dict[str, str]:
 
 
 def pipeline_run_of(client: MlflowClient, run_id: str) -> Run:
-    """The pipeline's run that a step's run belongs to, however many levels above it; the run itself where there is none."""
+    """The pipeline's run that a step's run belongs to, however many levels above; else the run itself."""
     run = client.get_run(run_id)
     return [run, *_runs_above(client, run)][-1]
 

@@ -207,7 +207,7 @@ def test_the_pipelines_run_is_found_from_any_level(client, plugin):
 def test_a_platform_that_says_nonsense_is_named(plugin, monkeypatch, told):
     plugin("fuse")
     monkeypatch.setenv("KFP_MLFLOW_CONFIG", told)
-    with pytest.raises(TrackingError, match="KFP_MLFLOW_CONFIG = .* is no JSON object"):
+    with pytest.raises(TrackingError, match=r"KFP_MLFLOW_CONFIG = .* is no JSON object"):
         open_step_run("fuse", Config(), "abc")
 
 
