@@ -93,6 +93,6 @@ def test_both_images_have_what_every_client_of_mlflow_is_given():
     from sella_rec.tracking.server import CLIENT_DEFAULTS
 
     stage = (IMAGES / "Dockerfile").read_text().split("AS runtime\n")[1].split("\nFROM ")[0]
-    given = dict(re.findall(r"(?:ENV|^ +) *(\w+)=([^ \\]+)", stage, re.MULTILINE))
+    given = dict(re.findall(r"(?:ENV|^ +) *(\w+)=([^\s\\]+)", stage, re.MULTILINE))
     assert given.items() >= CLIENT_DEFAULTS.items()
     assert len(re.findall("^FROM runtime AS (serve|train)$", (IMAGES / "Dockerfile").read_text(), re.MULTILINE)) == 2
