@@ -13,7 +13,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,11 +125,12 @@ def _attach(client: MlflowClient, run_id: str, step: str) -> StepRun:
     run = client.get_run(run_id)
     experiment = client.get_experiment(run.info.experiment_id).name
     set_tags(client, run_id, _tags(step))
-    above = _runs_above(client, run)
-    root = _given_root() or (above[-1].info.run_id if above else None)
-    for group in takewhile(lambda each: each.info.run_id != root, above):
-        if STEP_TAG not in group.data.tags:
-            set_tags(client, group.info.run_id, _tags(_GROUP_STEP))
+    given = _given_root()
+    above = _runs_above(client, run, given)
+    root = given or (above[-1].info.run_id if above else None)
+    for each in above:
+        if STEP_TAG not in each.data.tags:
+            set_tags(client, each.info.run_id, _tags(_PARENT_STEP if each.info.run_id == root else _GROUP_STEP))
     return StepRun(client, experiment, root, run_id, STEP_TAG in run.data.tags)
 
 
@@ -155,10 +155,10 @@ def pipeline_run_of(client: MlflowClient, run_id: str) -> Run:
     return [run, *_runs_above(client, run)][-1]
 
 
-def _runs_above(client: MlflowClient, run: Run) -> list[Run]:
-    """The runs that a run lies in, from the nearest to the pipeline's."""
+def _runs_above(client: MlflowClient, run: Run, root: str | None = None) -> list[Run]:
+    """The runs that a run lies in, from the nearest to the pipeline's: `root`, the one tagged so, or the outermost."""
     above: list[Run] = []
-    while PARENT_TAG in run.data.tags and run.data.tags.get(STEP_TAG) != _PARENT_STEP:
+    while PARENT_TAG in run.data.tags and run.info.run_id != root and run.data.tags.get(STEP_TAG) != _PARENT_STEP:
         run = client.get_run(run.data.tags[PARENT_TAG])
         above.append(run)
     return above
@@ -222,7 +222,7 @@ def describe_pipeline_run(run: StepRun, config: Config, code_version: str) -> No
     run.client.log_dict(run.parent_id, tree, "config.yaml")
     given = {"mlflow.source.git.commit": "SELLA_GIT_COMMIT", "sella.image": "SELLA_IMAGE_DIGEST"}
     tags = {tag: os.environ[variable] for tag, variable in given.items() if os.environ.get(variable)}
-    set_tags(run.client, run.parent_id, _tags(_PARENT_STEP) | tags | {CODE_TAG: code_version})
+    set_tags(run.client, run.parent_id, tags | {CODE_TAG: code_version})
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -14,7 +14,13 @@ import pytest
 from sella_rec.config import Config
 from sella_rec.tracking import runs as mlflow_runs
 from sella_rec.tracking.progress_file import ProgressFile, read_progress
-from sella_rec.tracking.runs import TrackingError, close_pipeline_run, close_step_run, open_step_run
+from sella_rec.tracking.runs import (
+    TrackingError,
+    close_pipeline_run,
+    close_step_run,
+    describe_pipeline_run,
+    open_step_run,
+)
 from sella_rec.tracking.tracker import StepTracker, Tracker
 
 
@@ -159,6 +165,7 @@ def test_under_the_plug_in_everything_of_the_run_lands_on_its_root(client, plugi
         ids = plugin(step)
         run = open_step_run(step, Config(seed=7), "abc")
         assert (run.run_id, run.parent_id) == (ids[step], ids["sella-rec nightly"])
+        describe_pipeline_run(run, Config(seed=7), "abc")
         mlflow_runs.link_reused(run, cached)
         if step == "promote":
             mlflow_runs.log_decision(run, page, {"sella.decision": "promoted"})
@@ -201,6 +208,7 @@ def test_the_pipelines_run_is_found_from_any_level(client, plugin):
     open_step_run("promote", Config(), "abc")
     close_step_run("FINISHED")
     assert mlflow_runs.pipeline_run_of(client, ids["promote"]).info.run_id == ids["sella-rec nightly"]
+    assert "sella.step" not in client.get_run(outer.info.run_id).data.tags
 
 
 @pytest.mark.parametrize("told", ["{", "[]"])

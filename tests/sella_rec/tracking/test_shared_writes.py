@@ -152,6 +152,7 @@ def test_steps_in_processes_of_their_own_start_together(client, server, monkeypa
     monkeypatch.chdir(tmp_path)
     # as the first step of a pipeline does
     first = open_step_run("configure", Config(), "c0de")
+    describe_pipeline_run(first, Config(), "c0de")
     mlflow.end_run()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     mlflow.set_tracking_uri(None)
