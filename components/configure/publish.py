@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from components.code_version import code_version
 from sella_rec.runtime.step import Step
-from sella_rec.tracking.runs import describe_parent
+from sella_rec.tracking.runs import describe_pipeline_run
 
 
 def describe(step: Step, settings: Mapping[str, str]) -> None:
@@ -18,5 +18,5 @@ def describe(step: Step, settings: Mapping[str, str]) -> None:
             "time": json.loads(settings["check-drift"])["time"],
         }
     )
-    if step.run is not None and step.run.parent_id is not None:
-        describe_parent(step.run.client, step.run.parent_id, step.config, code_version())
+    if step.run is not None:
+        describe_pipeline_run(step.run, step.config, code_version())

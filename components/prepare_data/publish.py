@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sella_rec.tracking.runs import StepRun
+from sella_rec.tracking.shared_writes import log_inputs
 
 
 def log_data(run: StepRun, folder: Path) -> None:
@@ -22,5 +23,5 @@ def log_data(run: StepRun, folder: Path) -> None:
         dataset = from_polars(flat, source=str(path), targets="label", name=split)
         inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", split)]))
     for run_id in run.run_ids():
-        run.client.log_inputs(run_id, inputs)
+        log_inputs(run.client, run_id, inputs)
         run.client.log_artifact(run_id, str(folder / "report.json"), "data")

@@ -17,7 +17,7 @@ from sella_rec.config import Config
 from sella_rec.environment import pipeline_run
 from sella_rec.model.bundle import DATA_REPORT
 from sella_rec.model.ranker import RETRIEVE, TOP_N
-from sella_rec.tracking.runs import PARENT_TAG, RUN_TAG
+from sella_rec.tracking.runs import RUN_TAG, pipeline_run_of
 
 CARD = "model_card.md"
 _LIBRARY = Path(sella_rec.__path__[0]).resolve()
@@ -68,9 +68,9 @@ def register(client: Any, config: Config, bundle: Path, evaluation: Path) -> str
 def _show_with_the_pipeline(client: Any, logged: Any) -> None:
     from mlflow.entities import LoggedModelOutput
 
-    parent = client.get_run(logged.run_id).data.tags.get(PARENT_TAG)
-    if parent:
-        client.log_outputs(parent, [LoggedModelOutput(logged.model_id, step=0)])
+    pipeline_run = pipeline_run_of(client, logged.run_id).info.run_id
+    if pipeline_run != logged.run_id:
+        client.log_outputs(pipeline_run, [LoggedModelOutput(logged.model_id, step=0)])
 
 
 def _description(card: str) -> str:

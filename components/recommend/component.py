@@ -36,13 +36,13 @@ def load_champion(
 
         from components.recommend.champion import batch_folder, load_champion
         from sella_rec.config import Config
-        from sella_rec.tracking.runs import describe_parent
+        from sella_rec.tracking.runs import describe_pipeline_run
 
         folder = batch_folder(output, batch)
         found = load_champion(step.config, version, folder, shards, step.output, step.tracker)
         found.save(Path(planned.path))
-        if step.run is not None and step.run.parent_id is not None:
-            describe_parent(step.run.client, step.run.parent_id, Config.from_json(config), version)
+        if step.run is not None:
+            describe_pipeline_run(step.run, Config.from_json(config), version)
     return [str(shard) for shard in range(shards)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sella_rec.tracking.registry import RegistryError
-from sella_rec.tracking.runs import TrackingError
+from sella_rec.tracking.server import TrackingError, answer_soon, prepare_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,8 +43,8 @@ def open_tracking() -> None:
     Raises:
         TrackingError: it cannot be used.
     """
-    # a server that does not answer should be reported in seconds, not after MLflow's minutes of retries
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    prepare_client()
+    answer_soon()
     from mlflow import MlflowClient, MlflowException
 
     for noisy in ("alembic", "mlflow.store.db.utils"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sella_rec.names import REGISTERED_MODEL
 from sella_rec.tracking.registry import CHAMPION, RegistryError
+from sella_rec.tracking.server import answer_soon, prepare_client
 
 _DATABASE = "mlflow.db"
 _DESCRIPTION = """\
@@ -108,6 +109,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m sella_re
         if not options.model_uri and not Path(_DATABASE).exists():
             sys.exit(f"no {_DATABASE} in this folder: create one with `sella run`, or set MLFLOW_TRACKING_URI")
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{_DATABASE}"
+    prepare_client()
+    answer_soon()
     # a server's log is not a terminal
     os.environ |= {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     from mlflow import MlflowException

@@ -15,8 +15,8 @@ from sella_rec.environment import cache_folder
 from sella_rec.files import atomic_output
 from sella_rec.serving.gateway import Gateway
 from sella_rec.serving.scoring_app import Served, load_served
-from sella_rec.tracking.registry import ModelVersion, RegistryError, find
-from sella_rec.tracking.runs import CODE_TAG, PARENT_TAG
+from sella_rec.tracking.registry import ModelVersion, RegistryError, download, find
+from sella_rec.tracking.runs import CODE_TAG, pipeline_run_of
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as RegisteredVersion
@@ -35,12 +35,10 @@ def from_uri(uri: str, max_items: int) -> Served:
     Raises:
         RegistryError: it is not there, or does not work.
     """
-    import mlflow
-
     about = {"name": uri, "version": None, "alias": None, "code_version": None}
     try:
         with TemporaryDirectory() as folder:
-            place = Path(uri) if Path(uri).is_dir() else Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+            place = Path(uri) if Path(uri).is_dir() else download(uri, Path(folder))
             return load_served(place, about, max_items)
     except Exception as error:
         raise RegistryError(f"{uri} cannot be served: {error}") from error
@@ -123,13 +121,11 @@ class AliasWatcher:
 
     def _fetch(self, version: ModelVersion, key: str) -> Path:
         """The version's folder on disk, downloaded once."""
-        import mlflow
-
         folder = self._folder() / key
         if not folder.is_dir():
             with atomic_output(folder) as place:
                 place.mkdir()
-                mlflow.artifacts.download_artifacts(version.uri, dst_path=str(place))
+                download(version.uri, place)
         folder.touch()
         return folder
 
@@ -140,9 +136,7 @@ class AliasWatcher:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _about(self, version: ModelVersion, registered: RegisteredVersion) -> dict[str, str | None]:
-        tags = self._client.get_run(registered.run_id).data.tags if registered.run_id else {}
-        if PARENT_TAG in tags:
-            # the pipeline's run has it, a step's has not
-            tags = self._client.get_run(tags[PARENT_TAG]).data.tags
+        # the pipeline's run has it, a step's has not
+        tags = pipeline_run_of(self._client, registered.run_id).data.tags if registered.run_id else {}
         code_version = tags.get(CODE_TAG)
         return {"name": version.name, "version": version.number, "alias": self._alias, "code_version": code_version}

@@ -83,7 +83,7 @@ class Gateway:
 
     async def _version(self, _request: Request) -> Response:
         if self.served is None:
-            return self._unavailable("no model is loaded yet")
+            return self._unavailable("no model is loaded yet", load_error=self.load_error)
         return JSONResponse({**self.served.about, "load_error": self.load_error})
 
     async def _invocations(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,8 +141,8 @@ class Gateway:
                 return too_large
         return bytes(body)
 
-    def _unavailable(self, why: str) -> Response:
-        response = _error(HTTPStatus.SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", f"{why}; try again later")
+    def _unavailable(self, why: str, **more: object) -> Response:
+        response = _error(HTTPStatus.SERVICE_UNAVAILABLE, "TEMPORARILY_UNAVAILABLE", f"{why}; try again later", **more)
         response.headers["retry-after"] = _RETRY_AFTER_SECONDS
         return response
 
@@ -160,6 +160,6 @@ class _Endpoint:
             return
 
 
-def _error(status: HTTPStatus, code: str, message: str) -> JSONResponse:
+def _error(status: HTTPStatus, code: str, message: str, **more: object) -> JSONResponse:
     """In the form of MLflow's own errors."""
-    return JSONResponse({"error_code": code, "message": message}, status)
+    return JSONResponse({"error_code": code, "message": message, **more}, status)

@@ -1,12 +1,15 @@
 """MLflow runs of a pipeline run: one parent, one child per step, found by tags and never by name.
 
 A run injected by the platform (`MLFLOW_RUN_ID`, as Kubeflow Pipelines' MLflow plug-in does per task) is attached to;
-runs are made only where none is given. `KFP_RUN_ID` names the pipeline run: a retried or resumed step finds its run by
-it. `SELLA_MLFLOW_TRACKING_URI` (and `_USERNAME`, `_PASSWORD`) names the server where the platform injects none.
+runs are made only where none is given. The plug-in makes a run for every level of the DAG, and names the outermost in
+`KFP_MLFLOW_CONFIG`: that one is the pipeline's, and those between are tagged as groups. `KFP_RUN_ID` names the pipeline
+run: a retried or resumed step finds its run by it. `SELLA_MLFLOW_TRACKING_URI` (and `_USERNAME`, `_PASSWORD`) names the
+server where the platform injects none.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from sella_rec.config import Config
 from sella_rec.environment import GIT_COMMIT, IMAGE_DIGEST, PIPELINE_RUN
-from sella_rec.errors import UserError
 from sella_rec.names import EXPERIMENT
+from sella_rec.tracking.server import TrackingError, prepare_client
+from sella_rec.tracking.shared_writes import log_inputs, log_params, set_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,22 +28,18 @@ if TYPE_CHECKING:
 
 RUN_TAG, STEP_TAG, CODE_TAG = "sella.run", "sella.step", "sella.code_version"
 PARENT_TAG = "mlflow.parentRunId"
-_PARENT_STEP = "pipeline"
+_PARENT_STEP, _GROUP_STEP = "pipeline", "group"
+_PLATFORM_CONFIG = "KFP_MLFLOW_CONFIG"
 SERVER_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTE_TAG = "mlflow.note.content"
-_PARAMS_PER_BATCH = 100
-
-
-class TrackingError(UserError):
-    """MLflow cannot be reached or used; the message names the address and the cause."""
 
 
 @dataclass(frozen=True)
 class StepRun:
-    """A step's child run and the parent above it.
+    """A step's child run and the pipeline's run above it.
 
     Attributes:
-        parent_id: none where the platform injected a run that has no parent.
+        parent_id: of the pipeline's run; none where the platform injected a run that has no parent.
         resumed: the run held something before this attempt.
     """
 
@@ -62,7 +62,7 @@ class StepRun:
         return {name: getattr(self, name) for name in ("experiment", "parent_id", "run_id", "resumed")}
 
     def log_params(self, params: Mapping[str, str]) -> None:
-        _log_params(self.client, self.run_id, params)
+        log_params(self.client, self.run_id, params)
 
     def logged_params(self) -> set[str]:
         return set(self.client.get_run(self.run_id).data.params)
@@ -97,6 +97,7 @@ def open_step_run(step: str) -> StepRun | None:
 
 def _find_server() -> bool:
     """Whether there is a server; the cluster's own is used if none is injected."""
+    prepare_client()
     if "MLFLOW_TRACKING_URI" not in os.environ:
         given = {name: os.environ[f"SELLA_{name}"] for name in SERVER_VARIABLES if f"SELLA_{name}" in os.environ}
         os.environ.update(given)
@@ -109,17 +110,58 @@ def _find_or_make(step: str) -> StepRun:
     client = MlflowClient()
     injected = os.environ.get("MLFLOW_RUN_ID")
     if injected:
-        run = client.get_run(injected)
-        experiment = client.get_experiment(run.info.experiment_id).name
-        known = bool(run.data.tags.get(STEP_TAG))
-        client.set_tag(injected, STEP_TAG, step)
-        return StepRun(client, experiment, run.data.tags.get(PARENT_TAG), injected, known)
+        return _attach(client, injected, step)
     experiment_id, experiment = _experiment(client)
     pipeline_run = os.environ[PIPELINE_RUN]
     parent, _ = _by_tags(client, experiment_id, pipeline_run, _PARENT_STEP, f"sella-rec {pipeline_run}", {})
-    client.update_run(parent.info.run_id, status="RUNNING")
+    if parent.info.status != "RUNNING":
+        client.update_run(parent.info.run_id, status="RUNNING")
     child, found = _by_tags(client, experiment_id, pipeline_run, step, step, {PARENT_TAG: parent.info.run_id})
     return StepRun(client, experiment, parent.info.run_id, child.info.run_id, found)
+
+
+def _attach(client: MlflowClient, run_id: str, step: str) -> StepRun:
+    """The run that the platform made for this step; the levels between it and the pipeline's run become groups."""
+    run = client.get_run(run_id)
+    experiment = client.get_experiment(run.info.experiment_id).name
+    set_tags(client, run_id, _tags(step))
+    given = _given_root()
+    above = _runs_above(client, run, given)
+    root = given or (above[-1].info.run_id if above else None)
+    for each in above:
+        if STEP_TAG not in each.data.tags:
+            set_tags(client, each.info.run_id, _tags(_PARENT_STEP if each.info.run_id == root else _GROUP_STEP))
+    return StepRun(client, experiment, root, run_id, STEP_TAG in run.data.tags)
+
+
+def _given_root() -> str | None:
+    """Id of the pipeline's run where the platform says it."""
+    given = os.environ.get(_PLATFORM_CONFIG)
+    try:
+        return json.loads(given).get("parentRunId") if given else None
+    except (ValueError, AttributeError) as error:
+        raise TrackingError(f"{_PLATFORM_CONFIG} = {given}, from the platform's plug-in, is no JSON object") from error
+
+
+def _tags(step: str) -> dict[str, str]:
+    """By which a run that the platform made is found, as those made here are."""
+    run = os.environ.get(PIPELINE_RUN)
+    return {STEP_TAG: step} | ({RUN_TAG: run} if run else {})
+
+
+def pipeline_run_of(client: MlflowClient, run_id: str) -> Run:
+    """The pipeline's run that a step's run belongs to, however many levels above; else the run itself."""
+    run = client.get_run(run_id)
+    return [run, *_runs_above(client, run)][-1]
+
+
+def _runs_above(client: MlflowClient, run: Run, root: str | None = None) -> list[Run]:
+    """The runs that a run lies in, from the nearest to the pipeline's: `root`, the one tagged so, or the outermost."""
+    above: list[Run] = []
+    while PARENT_TAG in run.data.tags and run.info.run_id != root and run.data.tags.get(STEP_TAG) != _PARENT_STEP:
+        run = client.get_run(run.data.tags[PARENT_TAG])
+        above.append(run)
+    return above
 
 
 def _experiment(client: MlflowClient) -> tuple[str, str]:
@@ -167,18 +209,20 @@ def _by_tags(
     return first, False
 
 
-def describe_parent(client: MlflowClient, run_id: str, config: Config, code_version: str) -> None:
-    """Log the whole config, code version, commit and image to the parent, once."""
-    run = client.get_run(run_id)
-    if CODE_TAG in run.data.tags:
+def describe_pipeline_run(run: StepRun, config: Config, code_version: str) -> None:
+    """Log the whole config, code version, commit and image to the pipeline's run, once; nothing where there is none.
+
+    Raises:
+        TrackingError: it holds other parameters already.
+    """
+    if run.parent_id is None or CODE_TAG in run.client.get_run(run.parent_id).data.tags:
         return
     tree = config.model_dump(mode="json")
-    _log_params(client, run_id, flatten(tree))
-    client.log_dict(run_id, tree, "config.yaml")
-    for tag, variable in (("mlflow.source.git.commit", GIT_COMMIT), ("sella.image", IMAGE_DIGEST)):
-        if os.environ.get(variable):
-            client.set_tag(run_id, tag, os.environ[variable])
-    client.set_tag(run_id, CODE_TAG, code_version)
+    log_params(run.client, run.parent_id, flatten(tree))
+    run.client.log_dict(run.parent_id, tree, "config.yaml")
+    given = {"mlflow.source.git.commit": GIT_COMMIT, "sella.image": IMAGE_DIGEST}
+    tags = {tag: os.environ[variable] for tag, variable in given.items() if os.environ.get(variable)}
+    set_tags(run.client, run.parent_id, tags | {CODE_TAG: code_version})
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -188,14 +232,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         name = f"{prefix}{key}"
         flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: str(value)}
     return flat
-
-
-def _log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
-    from mlflow.entities import Param
-
-    listed = [Param(name, value) for name, value in params.items()]
-    for start in range(0, len(listed), _PARAMS_PER_BATCH):
-        client.log_batch(run_id, params=listed[start : start + _PARAMS_PER_BATCH])
 
 
 def close_step_run(status: str) -> None:
@@ -236,7 +272,7 @@ def link_reused(run: StepRun, steps: Mapping[str, Mapping[str, Any]]) -> None:
         origin, tag = entry.get("mlflow_run_id"), f"sella.reused.{step}"
         if entry["run"] == os.environ.get(PIPELINE_RUN) or not origin or tag in parent.data.tags:
             continue
-        run.client.set_tag(run.parent_id, tag, origin)
+        set_tags(run.client, run.parent_id, {tag: origin})
         try:
             inputs = run.client.get_run(origin).inputs
         except MlflowException:
@@ -244,4 +280,4 @@ def link_reused(run: StepRun, steps: Mapping[str, Mapping[str, Any]]) -> None:
             continue
         if inputs is not None:
             taken = [DatasetInput(i.dataset, i.tags) for i in inputs.dataset_inputs]
-            run.client.log_inputs(run.parent_id, taken)
+            log_inputs(run.client, run.parent_id, taken)

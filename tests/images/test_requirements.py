@@ -87,3 +87,12 @@ def test_the_build_context_is_only_what_the_dockerfile_copies():
     copied = re.findall(r"^COPY (?!--)(\S+)", (IMAGES / "Dockerfile").read_text(), re.MULTILINE)
     assert "*" in ignored
     assert {line[1:] for line in ignored if line.startswith("!")} == {path.split("/")[0] for path in copied}
+
+
+def test_both_images_have_what_every_client_of_mlflow_is_given():
+    from sella_rec.tracking.server import CLIENT_DEFAULTS
+
+    stage = (IMAGES / "Dockerfile").read_text().split("AS runtime\n")[1].split("\nFROM ")[0]
+    given = dict(re.findall(r"(?:ENV|^ +) *(\w+)=([^\s\\]+)", stage, re.MULTILINE))
+    assert given.items() >= CLIENT_DEFAULTS.items()
+    assert len(re.findall("^FROM runtime AS (serve|train)$", (IMAGES / "Dockerfile").read_text(), re.MULTILINE)) == 2

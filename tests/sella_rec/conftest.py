@@ -20,6 +20,8 @@ from sella_rec.data.dataset import Split
 from sella_rec.llm.projection import Projection
 from sella_rec.llm.prompt import PromptBuilder
 from sella_rec.llm.soft_tokens import SoftTokens
+from tests.mlflow_on_s3 import mlflow_on_s3
+from tests.registering import NAME, register_bundle
 
 N_USERS, N_ITEMS, DIM = 6, 12, 5
 WORDS = ("Star", "Heart", "Heist", "Puppy", "Moon Orbit", "Wedding Letter Rose", "Vault")
@@ -52,6 +54,44 @@ def foreign_folder() -> Iterator[ForeignFolder]:
     path = Path(tempfile.mkdtemp())
     yield ForeignFolder(path)
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def far_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server with a champion, whose bucket only the server can reach."""
+    import mlflow
+
+    from sella_rec.tracking.server import prepare_client
+
+    folder = tmp_path_factory.mktemp("far")
+    (folder / "bundle").mkdir()
+    (folder / "bundle" / "weights").write_bytes(b"weights" * 1000)
+    with pytest.MonkeyPatch.context() as patch, mlflow_on_s3(folder) as url:
+        patch.setenv("MLFLOW_TRACKING_URI", url)
+        prepare_client()
+        client = mlflow.MlflowClient(url)
+        client.create_experiment(NAME)
+        register_bundle(url, folder / "bundle", folder)
+        client.set_registered_model_alias(NAME, "champion", "1")
+        mlflow.set_tracking_uri(None)
+        yield url
+
+
+@pytest.fixture
+def far_client(far_registry: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """MLflow's client of `far_registry`, while this process tracks there with none of MLflow's settings made yet."""
+    import mlflow
+
+    from sella_rec.tracking.server import CLIENT_DEFAULTS
+
+    for name in CLIENT_DEFAULTS:
+        # what the code under test sets is gone after the test, too
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", far_registry)
+    mlflow.set_tracking_uri(far_registry)
+    yield mlflow.MlflowClient(far_registry)
+    mlflow.set_tracking_uri(None)
 
 
 @pytest.fixture(scope="session")

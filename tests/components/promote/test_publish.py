@@ -9,7 +9,7 @@ import pytest
 
 from components.promote.publish import log_outcome
 from sella_rec.config import Config
-from sella_rec.tracking.runs import close_step_run, describe_parent, open_step_run
+from sella_rec.tracking.runs import close_step_run, describe_pipeline_run, open_step_run
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_the_outcome_of_the_comparison_is_the_parents(client, tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps({"arms": arms}))
     (tmp_path / "report.html").write_text("<p>")
     run = open_step_run("promote")
-    describe_parent(run.client, run.parent_id, Config(), "abc")
+    describe_pipeline_run(run, Config(), "abc")
     for _attempt in range(2):
         log_outcome(run, tmp_path)
     close_step_run("FINISHED")

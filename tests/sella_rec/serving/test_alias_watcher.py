@@ -7,15 +7,18 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from mlflow.exceptions import MlflowException
+from starlette.testclient import TestClient
 
 from sella_rec.serving import alias_watcher as source
 from sella_rec.serving.alias_watcher import AliasWatcher, from_uri
 from sella_rec.serving.gateway import Gateway, Limits
 from sella_rec.serving.scoring_app import Answer, BoundedModel
 from sella_rec.tracking.registry import CHAMPION, RegistryError
+from tests.mlflow_on_s3 import BUCKET_HOST
 from tests.sella_rec.serving.conftest import NAME
 
 
@@ -177,3 +180,36 @@ def test_errors_tell_the_caller_what_to_mend_and_nothing_of_the_inside(registry,
     raised.value.message = "as MLflow does: " + "the whole request"
     assert json.loads(raised.value.serialize_as_json())["message"] == message
     assert ("secret data" in caplog.text) == (status == 500)
+
+
+def test_a_download_that_cannot_succeed_is_told_at_once_in_version_and_log(far_client, tmp_path, monkeypatch, caplog):
+    """Waiting for a champion whose bucket is out of reach: one try, with the host, and nothing half downloaded."""
+    monkeypatch.setenv("SELLA_CACHE", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "true")
+    gateway = Gateway(Limits())
+    # after the first look
+    monkeypatch.setattr(source.time, "sleep", Mock(side_effect=SystemExit))
+    with pytest.raises(SystemExit):
+        AliasWatcher(gateway, NAME, CHAMPION, 10, 1)._follow()
+    told = f"cannot be fetched from http://{BUCKET_HOST}:"
+    assert told in caplog.text
+    with TestClient(gateway.app()) as caller:
+        version = caller.get("/version")
+    assert version.status_code == 503
+    assert version.json()["load_error"]["version"] == "1"
+    assert told in version.json()["load_error"]["reason"]
+    assert not list(tmp_path.rglob("MLmodel"))
+
+
+def test_the_code_version_is_the_pipelines_however_deep_the_step_is(follower, gateway, loaded, registry):
+    """As Kubeflow's MLflow plug-in nests runs."""
+    experiment, parent = registry.create_experiment("nested"), {}
+    for name, tags in (("run", {"sella.code_version": "abc"}), ("exit-handler-1", {}), ("condition-2", {}), ("s", {})):
+        run = registry.create_run(experiment, tags=tags | parent, run_name=name)
+        parent = {"mlflow.parentRunId": run.info.run_id}
+    first = registry.get_model_version(NAME, "1")
+    version = registry.create_model_version(NAME, first.source, run.info.run_id)
+    registry.set_registered_model_alias(NAME, CHAMPION, version.version)
+    follower.update()
+    assert gateway.served["code_version"] == "abc"
+    registry.delete_model_version(NAME, version.version)

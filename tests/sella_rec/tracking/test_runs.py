@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from sella_rec.tracking.runs import (
     TrackingError,
     close_pipeline_run,
     close_step_run,
-    describe_parent,
+    describe_pipeline_run,
     open_step_run,
 )
 from sella_rec.tracking.tracker import StepTracker, Tracker
@@ -33,7 +36,7 @@ def client(store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request:
     from mlflow import MlflowClient
 
     monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "KFP_MLFLOW_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.setenv("KFP_RUN_ID", request.node.name)
@@ -51,7 +54,7 @@ def test_a_step_tried_again_goes_on_in_its_run(client, request):
     config, ids = Config(seed=7), set()
     for _attempt in range(2):
         run = open_step_run("tune-llm")
-        describe_parent(run.client, run.parent_id, config, "abc")
+        describe_pipeline_run(run, config, "abc")
         ids.add((run.parent_id, run.run_id))
         assert run.resumed == (_attempt == 1)
         tracker = StepTracker(run=run)
@@ -118,9 +121,104 @@ def test_an_injected_run_is_attached_to(client, monkeypatch):
     assert (run.run_id, run.parent_id) == (injected.info.run_id, parent.info.run_id)
     assert run.experiment == "by the platform"
     close_step_run("FINISHED")
+    # in another process, with a run of its own
+    monkeypatch.setenv("MLFLOW_RUN_ID", injected.info.run_id)
     close_pipeline_run("FAILED")
     assert client.get_run(parent.info.run_id).info.status == "RUNNING", "the platform's own run is left to it"
     assert len(client.search_runs([experiment])) == 2
+
+
+@pytest.fixture
+def plugin(client: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, str]]:
+    """`plugin(step)`: as Kubeflow's plug-in does, a run of its own per level; ids by the levels' names. A step's
+    environment is this process's."""
+    experiment = client.create_experiment(f"by the plug-in for {os.environ['KFP_RUN_ID']}")
+    about = {"kfp.pipeline_run_id": "r-1", "kfp.pipeline_id": "p-1", "kfp.pipeline_run_url": ""}
+    ids: dict[str, str] = {}
+
+    def make(name: str, parent: str | None = None) -> str:
+        if name not in ids:
+            tags = {"mlflow.parentRunId": ids[parent]} if parent else about
+            ids[name] = client.create_run(experiment, tags=tags, run_name=name).info.run_id
+        return ids[name]
+
+    def start(step: str) -> dict[str, str]:
+        root = make("sella-rec nightly")
+        make("exit-handler-1", "sella-rec nightly")
+        make("condition-2", "exit-handler-1")
+        monkeypatch.setenv("MLFLOW_RUN_ID", make(step, "condition-2"))
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+        told = {"endpoint": os.environ["MLFLOW_TRACKING_URI"], "parentRunId": root, "experimentId": experiment}
+        monkeypatch.setenv("KFP_MLFLOW_CONFIG", json.dumps(told))
+        return ids
+
+    return start
+
+
+def test_under_the_plug_in_everything_of_the_run_lands_on_its_root(client, plugin, monkeypatch, tmp_path):
+    from components.promote.publish import log_decision
+    from components.promote.register import _show_with_the_pipeline
+
+    monkeypatch.setenv("SELLA_GIT_COMMIT", "c0ffee")
+    cached = {"prepare-data": {"run": "another", "mlflow_run_id": "0123"}}
+    page = tmp_path / "decision.html"
+    page.write_text("<p>")
+    for step in ("train-collab", "promote"):
+        ids = plugin(step)
+        run = open_step_run(step)
+        assert (run.run_id, run.parent_id) == (ids[step], ids["sella-rec nightly"])
+        describe_pipeline_run(run, Config(seed=7), "abc")
+        mlflow_runs.link_reused(run, cached)
+        if step == "promote":
+            log_decision(run, page, {"sella.decision": "promoted"})
+            logged = client.create_logged_model(run_experiment(client, run), "sella-rec", run.run_id)
+            _show_with_the_pipeline(client, SimpleNamespace(run_id=run.run_id, model_id=logged.model_id))
+        close_step_run("FINISHED")
+    root = client.get_run(ids["sella-rec nightly"])
+    assert root.data.params == mlflow_runs.flatten(Config(seed=7).model_dump(mode="json"))
+    expected = {
+        "sella.step": "pipeline",
+        "sella.run": os.environ["KFP_RUN_ID"],
+        "sella.code_version": "abc",
+        "mlflow.source.git.commit": "c0ffee",
+        "sella.reused.prepare-data": "0123",
+        "sella.decision": "promoted",
+        "kfp.pipeline_run_id": "r-1",
+    }
+    assert root.data.tags.items() >= expected.items()
+    assert {file.path for file in client.list_artifacts(root.info.run_id)} == {"config.yaml", "promotion.html"}
+    assert [each.model_id for each in root.outputs.model_outputs] == [logged.model_id]
+    for group in ("exit-handler-1", "condition-2"):
+        between = client.get_run(ids[group])
+        assert between.data.tags["sella.step"] == "group"
+        assert (between.data.params, between.data.metrics, client.list_artifacts(ids[group])) == ({}, {}, [])
+    assert client.get_run(ids["promote"]).data.tags["sella.step"] == "promote"
+
+
+def run_experiment(client: Any, run: Any) -> str:
+    return client.get_run(run.run_id).info.experiment_id
+
+
+def test_the_pipelines_run_is_found_from_any_level(client, plugin):
+    ids = plugin("promote")
+    for name in ids:
+        assert mlflow_runs.pipeline_run_of(client, ids[name]).info.run_id == ids["sella-rec nightly"]
+    # a pipeline's run that somebody has put below one of their own is still where its parameters are
+    outer = client.create_run(client.get_run(ids["promote"]).info.experiment_id)
+    client.set_tag(ids["sella-rec nightly"], "mlflow.parentRunId", outer.info.run_id)
+    assert mlflow_runs.pipeline_run_of(client, ids["promote"]).info.run_id == outer.info.run_id
+    open_step_run("promote")
+    close_step_run("FINISHED")
+    assert mlflow_runs.pipeline_run_of(client, ids["promote"]).info.run_id == ids["sella-rec nightly"]
+    assert "sella.step" not in client.get_run(outer.info.run_id).data.tags
+
+
+@pytest.mark.parametrize("told", ["{", "[]"])
+def test_a_platform_that_says_nonsense_is_named(plugin, monkeypatch, told):
+    plugin("fuse")
+    monkeypatch.setenv("KFP_MLFLOW_CONFIG", told)
+    with pytest.raises(TrackingError, match=r"KFP_MLFLOW_CONFIG = .* is no JSON object"):
+        open_step_run("fuse")
 
 
 def test_the_clusters_server_is_taken_where_none_is_injected(client, store, monkeypatch, request):
