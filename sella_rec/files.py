@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from sella_rec.transient import PatientStore
 
 
 @contextmanager
@@ -48,7 +51,7 @@ def _remove(path: Path) -> None:
 
 
 def open_store(uri: str, error_of: Callable[[str], Exception]) -> tuple[Any, str]:
-    """The file system behind a path or URI, and what it calls the place.
+    """The file system behind a path or URI, and what it calls the place; steps wait for one that is away.
 
     Args:
         error_of: makes the error from its message.
@@ -57,9 +60,10 @@ def open_store(uri: str, error_of: Callable[[str], Exception]) -> tuple[Any, str
         Exception: of `error_of`: not an address, or no driver for its kind.
     """
     try:
-        return url_to_fs(uri)
+        filesystem, path = url_to_fs(uri)
     except ImportError as error:
         message = f"{uri}: the driver for this kind of address is not installed: {error} (with pip)"
         raise error_of(message) from error
     except ValueError as error:
         raise error_of(f"{uri}: {error}; give a path or an fsspec URI such as s3://bucket/folder") from error
+    return filesystem if isinstance(filesystem, LocalFileSystem) else PatientStore(filesystem), path

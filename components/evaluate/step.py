@@ -56,7 +56,8 @@ def evaluate(
         seconds: time by step so far, for the report.
 
     Raises:
-        ValueError: a model's scores are NaN, or the valid rows drawn for late fusion hold one class.
+        ValueError: a model's scores are NaN.
+        LateFusionError: the valid rows drawn for late fusion hold one class.
         BundleError: `bundle` cannot be read.
     """
     data = PreparedData(dataset)

@@ -12,6 +12,6 @@ def finish(status: dsl.PipelineTaskFinalStatus):
     Args:
         status: How the steps ended, from Kubeflow Pipelines.
     """
-    from components.finish.step import finish
+    from components.finish.step import close_run
 
-    finish(status.state)
+    close_run(status.state)

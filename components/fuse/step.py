@@ -62,7 +62,7 @@ def fuse(config: Config, inputs: FuseInputs, output: Path, checkpoints: Path, tr
         tracker: receives loss, valid metrics, progress.
 
     Raises:
-        ValueError: the residual cannot be fitted, as the valid rows drawn hold one class.
+        LateFusionError: the residual cannot be fitted, as the valid rows drawn hold one class.
     """
     set_seed(config.seed)
     data = PreparedData(inputs.dataset)

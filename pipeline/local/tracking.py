@@ -41,7 +41,7 @@ def open_tracking() -> None:
     Raises:
         TrackingError: it cannot be used.
     """
-    # a server that is not there should be told of in seconds, not after MLflow's minutes of retries
+    # whoever waits for a command should be told in seconds; its steps wait longer (see `sella_rec.transient`)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     from mlflow import MlflowClient, MlflowException
 

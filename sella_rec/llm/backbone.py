@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from sella_rec.config import BackboneConfig
 from sella_rec.errors import UserError
 from sella_rec.files import atomic_output
 from sella_rec.runtime.distributed import broadcast_from_rank_zero
+from sella_rec.transient import retrying
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded:smollm2-135m-instruct"
 _EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+_HUB_FILES = ("*.json", "*.jinja", "*.model", "*.safetensors", "*.txt")
+# in folders, for other libraries; some hold the weights a second time
+_OTHER_HUB_FILES = ("*/*", "consolidated*")
 log = logging.getLogger(__name__)
 
 
@@ -43,10 +48,10 @@ def load_backbone(config: BackboneConfig, sharded: bool = False) -> tuple[PreTra
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = str(embedded_folder()) if config.name == EMBEDDED else config.name
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     try:
+        source = _find(config)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
         model = AutoModelForCausalLM.from_pretrained(
             source, revision=config.revision, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
@@ -65,6 +70,19 @@ def load_backbone(config: BackboneConfig, sharded: bool = False) -> tuple[PreTra
     # transformers wraps `to` so that type checkers lose its signature
     model.to(device)  # type: ignore[arg-type]
     return model, tokenizer
+
+
+def _find(config: BackboneConfig) -> str:
+    """The folder to load from, fetched from the hub where it is not on disk; without a network, the name as it is."""
+    from huggingface_hub import constants, snapshot_download
+
+    if config.name == EMBEDDED:
+        return str(embedded_folder())
+    if Path(config.name).is_dir() or constants.HF_HUB_OFFLINE:
+        return config.name
+    # all at once: transformers takes a file that it could not get for one that does not exist
+    fetch = partial(snapshot_download, allow_patterns=_HUB_FILES, ignore_patterns=_OTHER_HUB_FILES)
+    return str(retrying(partial(fetch, config.name, revision=config.revision)))
 
 
 def _shard_layers(model: PreTrainedModel, device: torch.device) -> None:

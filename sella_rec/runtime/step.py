@@ -1,8 +1,9 @@
 """Running a step inside a KFP component: configuration, tracking, time and memory, checkpoints, logs.
 
-The environment says where a step runs; all of it is optional, and only `sella run` sets the last four:
-`MLFLOW_TRACKING_URI` and `KFP_RUN_ID` (tracking), `SELLA_CHECKPOINTS` (a folder that outlives a killed attempt, a
-mounted volume on a cluster), `SELLA_PROGRESS` and `SELLA_LOGS` (folders of the run), `SELLA_LOCK` (see `supervision`).
+The environment says where a step runs; all of it is optional, and only `sella run` sets the last three:
+`MLFLOW_TRACKING_URI` and `KFP_RUN_ID` (tracking), `SELLA_PATIENCE` (seconds to wait for services that are away),
+`SELLA_TERMINATION_LOG` (see `failure_reason`), `SELLA_CHECKPOINTS` (a folder that outlives a killed attempt, a mounted
+volume on a cluster), `SELLA_PROGRESS` and `SELLA_LOGS` (folders of the run), `SELLA_LOCK` (see `supervision`).
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from typing import Any
 from sella_rec.config import BackboneConfig, Config
 from sella_rec.runtime.checkpoint_store import CheckpointStoreError, open_checkpoint_store
 from sella_rec.runtime.checkpoints import checkpoint_folder
+from sella_rec.runtime.failure_reason import tell_failure
 from sella_rec.runtime.supervision import exit_with_runner, peak_rss_mb, redirect_output
 from sella_rec.tracking import runs as mlflow_runs
 from sella_rec.tracking.progress_file import ProgressFile, read_progress
 from sella_rec.tracking.tracker import StepTracker
+from sella_rec.transient import be_patient
 
 STEPS_FILE = "steps.json"
 log = logging.getLogger(__name__)
@@ -133,16 +136,16 @@ def running(
         if run is not None:
             mlflow_runs.close_step_run("KILLED")
         raise
-    except BaseException:
+    except BaseException as error:
         if progress is not None:
             progress.finish("failed", error=traceback.format_exc())
-        if run is not None:
-            mlflow_runs.close_step_run("FAILED")
+        tell_failure(error, name, run)
         raise
     _succeed(step, round(time.monotonic() - started, 2), progress)
 
 
 def _begin(name: str) -> ProgressFile | None:
+    be_patient()
     logs, states = os.environ.get("SELLA_LOGS"), os.environ.get("SELLA_PROGRESS")
     if logs:
         redirect_output(Path(logs) / f"{name}.log")

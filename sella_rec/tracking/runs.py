@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sella_rec.config import Config
 from sella_rec.errors import UserError
+from sella_rec.tracking.outcome import outcome_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "sella-rec"
 RUN_TAG, STEP_TAG, CODE_TAG = "sella.run", "sella.step", "sella.code_version"
+RETRAIN_TAG = "sella.retrain"
+ERROR_TAG, ERROR_TYPE_TAG = "sella.error", "sella.error_type"
 PARENT_TAG = "mlflow.parentRunId"
 _PARENT_STEP = "pipeline"
 SERVER_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTE_TAG = "mlflow.note.content"
 _PARAMS_PER_BATCH = 100
+_TAG_LENGTH = 5000
 
 
 class TrackingError(UserError):
@@ -72,8 +76,11 @@ class StepRun:
         return [run_id for run_id in (self.parent_id, self.run_id) if run_id]
 
 
-def open_step_run(step: str, config: Config, code_version: str) -> StepRun | None:
+def open_step_run(step: str, config: Config | None, code_version: str) -> StepRun | None:
     """Find or make the runs of a step, describe the parent, and make the child the active run with system metrics.
+
+    Args:
+        config: none for a step that failed before it had one; the parent is not described then.
 
     Returns:
         None where `MLFLOW_TRACKING_URI` is not set: then nothing is tracked.
@@ -87,7 +94,7 @@ def open_step_run(step: str, config: Config, code_version: str) -> StepRun | Non
 
     try:
         run = _find_or_make(step)
-        if run.parent_id:
+        if run.parent_id and config is not None:
             describe_parent(run.client, run.parent_id, config, code_version)
         mlflow.set_system_metrics_sampling_interval(5)
         mlflow.start_run(run_id=run.run_id, log_system_metrics=True)
@@ -200,17 +207,26 @@ def _log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) ->
         client.log_batch(run_id, params=listed[start : start + _PARAMS_PER_BATCH])
 
 
+def tag_error(run: StepRun, kind: str, reason: str) -> None:
+    """Say in a step's run why it failed: the error's type, and as much of its reason as a tag may hold."""
+    run.client.set_tag(run.run_id, ERROR_TYPE_TAG, kind)
+    run.client.set_tag(run.run_id, ERROR_TAG, reason[:_TAG_LENGTH])
+
+
 def close_step_run(status: str) -> None:
-    """End the active run as FINISHED or FAILED."""
+    """End the active run as FINISHED, FAILED or KILLED."""
     import mlflow
 
     mlflow.end_run(status)
 
 
-def close_pipeline_run(status: str) -> None:
+def close_pipeline_run(status: str | None) -> None:
     """End the parent of `KFP_RUN_ID` and whichever of its children still runs, as FINISHED, FAILED or KILLED.
 
     A run whose platform injected the steps' runs is left to the platform.
+
+    Args:
+        status: of the parent; none: as the steps' own runs have ended.
     """
     if not _find_server() or "MLFLOW_RUN_ID" in os.environ:
         return
@@ -219,7 +235,12 @@ def close_pipeline_run(status: str) -> None:
     client = MlflowClient()
     experiment_id, _ = _experiment(client)
     condition = f"tags.`{RUN_TAG}` = '{os.environ['KFP_RUN_ID']}'"
-    for run in client.search_runs([experiment_id], condition):
+    found = client.search_runs([experiment_id], condition)
+    if status is None:
+        nothing_to_do = any(run.data.tags.get(RETRAIN_TAG) == "no" for run in found)
+        steps = [(run.data.tags[STEP_TAG], run.info.status) for run in found]
+        status = outcome_of([(step, ended) for step, ended in steps if step != _PARENT_STEP], nothing_to_do)
+    for run in found:
         is_parent = run.data.tags[STEP_TAG] == _PARENT_STEP
         if is_parent or run.info.status == "RUNNING":
             # a child still running when the pipeline has ended was killed with its process
