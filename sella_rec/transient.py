@@ -131,6 +131,24 @@ class PatientStore:
         found = getattr(self._wrapped, name)
         return _retried(found) if callable(found) else found
 
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or folder. fsspec's own says no where the store does not answer."""
+        return self._type(path) is not None
+
+    def isfile(self, path: str) -> bool:
+        """Whether there is a file, as `exists`."""
+        return self._type(path) == "file"
+
+    def isdir(self, path: str) -> bool:
+        """Whether there is a folder, as `exists`."""
+        return self._type(path) == "directory"
+
+    def _type(self, path: str) -> str | None:
+        try:
+            return str(self.info(path)["type"])
+        except FileNotFoundError:
+            return None
+
     def __enter__(self) -> PatientStore:
         return self
 
