@@ -32,7 +32,7 @@ LLM_ENVIRONMENT = {"HF_HOME": f"{_CACHE}/huggingface", CACHE: _CACHE, CHECKPOINT
 USER = 10001  # the images' own; volumes have to let it write
 _GPU_TAINT = "nvidia.com/gpu"
 
-# Seconds. A step past its own is killed and retried; a run past the last has run away.
+# Seconds. A step past its own has failed, and is not tried again; a run past the last has run away.
 TIMEOUTS = {"light": 2 * 3600, "collab": 6 * 3600, "llm": 48 * 3600}
 DEADLINE = 7 * 24 * 3600
 # Argo's workflow objects fill the cluster's database; Kubeflow Pipelines keeps its own record of the run.
@@ -162,8 +162,10 @@ class StepResources:
 
 
 def with_retries(task: dsl.PipelineTask, retries: int, backoff: str) -> dsl.PipelineTask:
-    """Try a step again, the pause doubled each time, for at most ten minutes."""
-    return task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration="600s")
+    """Try a step again whose pod was lost, the pause doubled each time; no other failure, see docs/operations.md."""
+    # Argo counts this one from the start of the first attempt, and tries no more once it is over
+    longest = f"{DEADLINE}s"
+    return task.set_retry(retries, backoff_duration=backoff, backoff_factor=2.0, backoff_max_duration=longest)
 
 
 def with_object_store(task: dsl.PipelineTask, secret: str = OBJECT_STORE_SECRET) -> dsl.PipelineTask:

@@ -21,6 +21,11 @@ LOCK = "SELLA_LOCK"
 GIT_COMMIT = "SELLA_GIT_COMMIT"
 IMAGE_DIGEST = "SELLA_IMAGE_DIGEST"
 
+# Seconds that a step waits for services that are away; see `transient`.
+PATIENCE = "SELLA_PATIENCE"
+# File for the reason of a failure, in place of the pod's own; see `runtime.failure_reason`.
+TERMINATION_LOG = "SELLA_TERMINATION_LOG"
+
 # Id of the pipeline's run, by which MLflow runs are found.
 PIPELINE_RUN = "KFP_RUN_ID"
 # The step's pod.

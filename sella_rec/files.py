@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from sella_rec.errors import UserError
 from sella_rec.object_store import check_answers, use_step_credentials
+from sella_rec.transient import PatientStore
 
 
 @contextmanager
@@ -87,7 +89,7 @@ def _is_refusal(error: BaseException) -> TypeGuard[OSError]:
 
 
 def open_store(uri: str, error_of: Callable[[str], Exception]) -> tuple[Any, str]:
-    """The file system behind a path or URI, and what it calls the place.
+    """The file system behind a path or URI, and what it calls the place; steps wait for one that is away.
 
     Args:
         error_of: makes the error from its message.
@@ -104,4 +106,4 @@ def open_store(uri: str, error_of: Callable[[str], Exception]) -> tuple[Any, str
     except ValueError as error:
         raise error_of(f"{uri}: {error}; give a path or an fsspec URI such as s3://bucket/folder") from error
     check_answers(filesystem, uri, error_of)
-    return filesystem, path
+    return filesystem if isinstance(filesystem, LocalFileSystem) else PatientStore(filesystem), path

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# steps wait a quarter of an hour for a service that is away: tests that ask for that set it
+os.environ.setdefault("SELLA_PATIENCE", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+# tests may run in a pod themselves
+os.environ.setdefault("SELLA_TERMINATION_LOG", os.devnull + "/none")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

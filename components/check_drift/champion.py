@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from components.check_drift.decision import Champion
 from sella_rec.data.training_reference import REFERENCE_FILES
 from sella_rec.tracking.registry import ModelVersion
+from sella_rec.transient import retrying
 
 _FILES = (*REFERENCE_FILES, "items.parquet")
 
@@ -32,5 +34,9 @@ def fetch_champion(version: ModelVersion | None, folder: Path) -> Champion | Non
     held = {Path(file.path).name for file in mlflow.artifacts.list_artifacts(bundle)}
     if not held.issuperset(_FILES):
         return champion
-    paths = [mlflow.artifacts.download_artifacts(f"{bundle}/{name}", dst_path=str(folder)) for name in _FILES]
+
+    def fetch(name: str) -> str:
+        return mlflow.artifacts.download_artifacts(f"{bundle}/{name}", dst_path=str(folder))
+
+    paths = [retrying(partial(fetch, name)) for name in _FILES]
     return replace(champion, reference=Path(paths[0]).parent)

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sella_rec.tracking.runs import NOTE_TAG, StepRun
+from sella_rec.tracking.runs import NOTE_TAG, RETRAIN_TAG, StepRun
 
-RETRAIN_TAG, REASON_TAG = "sella.retrain", "sella.retrain_reason"
+REASON_TAG = "sella.retrain_reason"
 
 
 def publish(drift: Path, metrics: Any, report: str) -> None:

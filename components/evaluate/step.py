@@ -58,7 +58,8 @@ def evaluate(
         run_config: the whole configuration of the run, for the report; none: `config` is that.
 
     Raises:
-        ValueError: a model's scores are NaN, or the valid rows for late fusion have one class only.
+        ValueError: a model's scores are NaN.
+        LateFusionError: the valid rows drawn for late fusion hold one class.
         BundleError: `bundle` cannot be read.
     """
     data = PreparedData(dataset)

@@ -70,7 +70,7 @@ def fuse(
         run_config: the whole configuration of the run, for the bundle; none: `config` is that.
 
     Raises:
-        ValueError: the residual cannot be fitted, as the sampled valid rows have one class only.
+        LateFusionError: the residual cannot be fitted, as the valid rows drawn hold one class.
     """
     set_seed(config.seed)
     data = PreparedData(inputs.dataset)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from sella_rec.errors import UserError
 from sella_rec.names import EXPERIMENT
+from sella_rec.runtime.failure_reason import ERROR_TAG
 from sella_rec.tracking.runs import RUN_TAG, SERVER_VARIABLES, STEP_TAG
 
-# Set by a step that fails: its reason, in one message.
-ERROR_TAG = "sella.error"
 _STATES = {"FINISHED": "SUCCEEDED", "SCHEDULED": "PENDING"}
 # of shards, whose runs are numbered, the one furthest from done counts
 _FURTHEST = ("FAILED", "KILLED", "RUNNING", "PENDING", "SUCCEEDED")

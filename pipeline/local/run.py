@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -105,18 +105,22 @@ def _work(run: RunFolder, request: dict[str, Any], console: Console) -> RunFolde
         fcntl.flock(lock, fcntl.LOCK_EX)
         os.environ.update(_environment(run, Path(request["cache"]), Path(lock.name).absolute()))
         os.environ.pop(MLFLOW_RUN, None)
+        # steps wait for a server longer than this command does
+        environment = dict(os.environ)
         open_tracking()
-        _execute(run, console)
+        _execute(run, console, environment)
     if gather(run, round(time.monotonic() - started, 1)):
         point_latest_at(run)
     return run
 
 
-def _execute(run: RunFolder, console: Console) -> None:
+def _execute(run: RunFolder, console: Console, environment: Mapping[str, str]) -> None:
     with run.pipeline_log.open("ab") as log:
         command = [sys.executable, "-m", "pipeline.local.executor", str(run.path)]
         # a session of its own, so that it can be ended with all its steps
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
     try:
         with show_progress(run, console) as show:
             while process.poll() is None:

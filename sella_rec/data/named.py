@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sella_rec.config import ColumnNames, DataConfig
 from sella_rec.data.errors import DataError
 from sella_rec.environment import cache_folder
+from sella_rec.transient import retrying
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _download(name: str) -> Path:
     for url, checksum in NAMED[name].urls.items():
         file = url.rsplit("/", 1)[1]
         try:
-            pooch.retrieve(url, checksum, file, folder, progressbar=True)
+            retrying(partial(pooch.retrieve, url, checksum, file, folder, progressbar=True))
         except (OSError, ValueError) as error:  # requests' errors are OSErrors, a checksum that differs a ValueError
             fix = "download it yourself and set data.source to its folder or zip"
             raise DataError(f"{url}: cannot be downloaded: {error}; try again, or {fix}") from error

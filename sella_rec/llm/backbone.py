@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,11 @@ import torch
 from torch import distributed
 
 from sella_rec.config import BackboneConfig
-from sella_rec.environment import cache_folder
+from sella_rec.environment import CACHE, cache_folder
 from sella_rec.errors import UserError
 from sella_rec.files import atomic_output, refusals_told
 from sella_rec.runtime.distributed import broadcast_from_rank_zero
+from sella_rec.transient import retrying
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded:smollm2-135m-instruct"
 _EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+_HUB_FILES = ("*.json", "*.jinja", "*.model", "*.safetensors", "*.txt")
+# in folders, for other libraries; some hold the weights a second time
+_OTHER_HUB_FILES = ("*/*", "consolidated*")
 log = logging.getLogger(__name__)
 
 
@@ -46,11 +51,11 @@ def load_backbone(config: BackboneConfig, sharded: bool = False) -> tuple[PreTra
     from huggingface_hub.constants import HF_HOME
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = str(embedded_folder()) if config.name == EMBEDDED else config.name
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     try:
         with refusals_told(Path(HF_HOME), "HF_HOME"):
+            source = _find(config)
             tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
             model = AutoModelForCausalLM.from_pretrained(
                 source, revision=config.revision, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
@@ -69,6 +74,19 @@ def load_backbone(config: BackboneConfig, sharded: bool = False) -> tuple[PreTra
     # transformers wraps `to` so that type checkers lose its signature
     model.to(device)  # type: ignore[arg-type]
     return model, tokenizer
+
+
+def _find(config: BackboneConfig) -> str:
+    """The folder to load from, fetched from the hub where it is not on disk; without a network, the name as it is."""
+    from huggingface_hub import constants, snapshot_download
+
+    if config.name == EMBEDDED:
+        return str(embedded_folder())
+    if Path(config.name).is_dir() or constants.HF_HUB_OFFLINE:
+        return config.name
+    # all at once: transformers takes a file that it could not get for one that does not exist
+    fetch = partial(snapshot_download, allow_patterns=_HUB_FILES, ignore_patterns=_OTHER_HUB_FILES)
+    return str(retrying(partial(fetch, config.name, revision=config.revision)))
 
 
 def _shard_layers(model: PreTrainedModel, device: torch.device) -> None:
@@ -148,7 +166,7 @@ def embedded_folder() -> Path:
     if not folder.is_dir():
         log.info("dequantizing %s once into %s", gguf.name, folder)
         # making a model draws its initial weights; the random state must be the same as with a cache
-        with refusals_told(cache_folder(), "SELLA_CACHE"), atomic_output(folder) as temporary, torch.random.fork_rng():
+        with refusals_told(cache_folder(), CACHE), atomic_output(folder) as temporary, torch.random.fork_rng():
             _dequantize(gguf, temporary)
     return folder
 

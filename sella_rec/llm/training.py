@@ -18,6 +18,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from sella_rec.config import LLMTrainingConfig
 from sella_rec.data.dataset import Split
+from sella_rec.errors import UserError
 from sella_rec.llm.packing import (
     IGNORED,
     PackedRow,
@@ -38,6 +39,10 @@ _WEIGHTS = "trainable.safetensors"
 _UNFINISHED = ".unfinished"
 _CHECKPOINTS_KEPT = 2
 log = logging.getLogger(__name__)
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be gone on from; the message names it and the mend."""
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -82,7 +87,7 @@ class _PackedTrainer(Trainer):
         target = self.accelerator.unwrap_model(model or self.model)
         wanted, found = trainable_state(target), load_file(Path(resume_from_checkpoint) / _WEIGHTS)
         if {n: t.shape for n, t in wanted.items()} != {n: t.shape for n, t in found.items()}:
-            raise ValueError(
+            raise CheckpointError(
                 f"{resume_from_checkpoint} was written with another configuration: delete it and start again"
             )
         target.load_state_dict(found, strict=False)
@@ -137,7 +142,7 @@ def train(
     Raises:
         CheckpointStoreError: the store cannot be used.
         PreemptedError: SIGTERM came; a checkpoint holds what was trained until then.
-        ValueError: `checkpoints` was written with another configuration.
+        CheckpointError: `checkpoints` was written with another configuration.
     """
     groups = sample_labels(group_by_user(split, config.targets_per_history), config.max_labels, seed)
     rows = _in_order(packer.pack(split, groups), config.rows_per_step, seed)

@@ -17,8 +17,13 @@ from sklearn.linear_model import LogisticRegression
 from sella_rec.config import EvaluateConfig
 from sella_rec.data.dataset import PreparedData, Split
 from sella_rec.data.row_selection import evaluation_rows
+from sella_rec.errors import UserError
 
 VALID_LOGITS = "valid_logits.parquet"
+
+
+class LateFusionError(UserError):
+    """The rows drawn do not do for late fusion; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def fit_late_fusion(label: np.ndarray, llm: np.ndarray, collab: np.ndarray) -> L
         llm, collab: logits [n].
 
     Raises:
-        ValueError: all labels are the same.
+        LateFusionError: all labels are the same.
     """
     check_both_classes(label)
     fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(np.stack([llm, collab], axis=1), label)
@@ -55,10 +60,10 @@ def check_both_classes(label: np.ndarray) -> None:
     """Check that late fusion can be fitted on rows with these labels [n].
 
     Raises:
-        ValueError: all are the same.
+        LateFusionError: all are the same.
     """
     if len(np.unique(label)) < 2:
-        raise ValueError(
+        raise LateFusionError(
             f"late fusion cannot be fitted: the {len(label)} sampled valid rows have one class only; "
             "raise tune.valid_users and fuse.valid_users, or data.valid_fraction"
         )

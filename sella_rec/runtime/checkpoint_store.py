@@ -10,13 +10,14 @@ from pathlib import Path
 from fsspec.implementations.local import LocalFileSystem
 
 from sella_rec.config import LaunchConfig
+from sella_rec.errors import UserError
 from sella_rec.files import atomic_output, open_store
 
 STATE = "trainer_state.json"
 log = logging.getLogger(__name__)
 
 
-class CheckpointStoreError(RuntimeError):
+class CheckpointStoreError(UserError):
     """The store cannot be used; the message names the address and the cause."""
 
 

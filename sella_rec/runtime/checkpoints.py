@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
-from sella_rec.environment import lock_file
+from sella_rec.environment import CHECKPOINTS, lock_file
 from sella_rec.files import refusals_told
 
 # Held open until the process ends: the lock goes with it.
@@ -32,7 +32,7 @@ def checkpoint_folder(root: Path, key: Iterable[str], inputs: Mapping[str, Path]
     for name, path in sorted(inputs.items()):
         digest.update(f"{name}={content_digest(path)}\0".encode())
     folder = root / f"{key[0]}-{digest.hexdigest()[:16]}"
-    with refusals_told(root, "SELLA_CHECKPOINTS"):
+    with refusals_told(root, CHECKPOINTS):
         folder.mkdir(parents=True, exist_ok=True)
         # one that an attempt under another account has left is no better than none
         tempfile.TemporaryFile(dir=folder).close()

@@ -1,4 +1,4 @@
-"""Runs a training step's work: in this process, in several processes of this pod, or in a TrainJob's node pods."""
+"""Runs a training step's work: in this process, in others of this pod, or in a TrainJob's node pods."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from sella_rec.config import Config
+from sella_rec.environment import POD
 from sella_rec.runtime.preemption import PreemptedError
+from sella_rec.runtime.restarts import with_restarts
 from sella_rec.runtime.step import Step
-from sella_rec.runtime.work import WORKER, DistributedTrainingError, Work, describe
+from sella_rec.runtime.work import WORKER, TrainingDiedError, Work, describe, raise_user_error
 
 log = logging.getLogger(__name__)
 
@@ -32,23 +34,21 @@ def launch(work: Work, step: Step) -> None:
         step: the process of rank 0 uses its output, tracker and progress; the others' outputs are discarded.
 
     Raises:
-        DistributedTrainingError: one of several processes failed.
+        DistributedTrainingError: the processes died, each time that they were started, or could not be started.
+        UserError: the work's own.
         PreemptedError: SIGTERM arrived, and the processes have written a checkpoint.
     """
     if step.config.launch.train_job.nodes:
         from sella_rec.runtime.train_job import run_train_job
 
-        run_train_job(work, step)
+        with_restarts(lambda: run_train_job(work, step), step)
         return
     processes = step.config.launch.processes or _accelerators(step.config)
-    if processes == 1:
+    if processes == 1 and POD not in os.environ:
+        # outside a pod, the runner starts a killed step again
         work(step)
         return
-    log.info("training in %d processes", processes)
-    with tempfile.TemporaryDirectory(prefix="sella-job-") as folder:
-        job = Path(folder) / "job.json"
-        job.write_text(json.dumps(describe(work, step, step.inputs, step.output, step.checkpoints)))
-        _torchrun(processes, job)
+    with_restarts(lambda: _in_processes(processes, work, step), step)
 
 
 def _accelerators(config: Config) -> int:
@@ -56,9 +56,18 @@ def _accelerators(config: Config) -> int:
     return max(1, torch.cuda.device_count()) if config.backbone.device in ("auto", "cuda") else 1
 
 
+def _in_processes(processes: int, work: Work, step: Step) -> None:
+    log.info("training in %d processes of their own", processes)
+    with tempfile.TemporaryDirectory(prefix="sella-job-") as folder:
+        job = Path(folder) / "job.json"
+        job.write_text(json.dumps(describe(work, step, step.inputs, step.output, step.checkpoints)))
+        _torchrun(processes, job)
+
+
 def _torchrun(processes: int, job: Path) -> None:
-    # the processes share the cores
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    if processes > 1:
+        # they share the cores
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -67,7 +76,7 @@ def _torchrun(processes: int, job: Path) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
-        # an error would recur; a killed process is left to the step's retry
+        # torchrun would try configuration errors again too
         max_restarts=0,
         signals_to_handle="SIGTERM",
     )
@@ -79,10 +88,13 @@ def _torchrun(processes: int, job: Path) -> None:
     except SignalException as ended:
         raise PreemptedError from ended
     except ChildFailedError as error:
+        raise_user_error(job)
         rank, failure = error.get_first_failure()
-        message: Any = failure.message
-        # what `record` wrote; a killed process has only a message
-        trace = message["extraInfo"]["py_callstack"] if isinstance(message, dict) else message
-        raise DistributedTrainingError(f"process {rank} failed: {trace}") from None
+        if failure.exitcode in (-signal.SIGTERM, 128 + signal.SIGTERM):
+            raise PreemptedError from None
+        told: Any = failure.message
+        # what `record` wrote; a killed process has but a message
+        reason = f"{told['message']}\n{told['extraInfo']['py_callstack']}" if isinstance(told, dict) else told
+        raise TrainingDiedError(f"process {rank} failed: {reason}") from None
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -3,7 +3,8 @@
 The environment tells a step where it runs; every variable is optional. Locally and on a cluster: `MLFLOW_TRACKING_URI`
 and `KFP_RUN_ID` (see `sella_rec.tracking.runs`), `SELLA_CHECKPOINTS` (a folder that outlives a killed attempt; on a
 cluster a mounted volume). Locally only: `SELLA_PROGRESS` and `SELLA_LOGS` (folders of `sella run`), `SELLA_LOCK` (of
-`sella run` and `sella recommend --all`, see `supervision`).
+`sella run` and `sella recommend --all`, see `supervision`). For either: `SELLA_PATIENCE` (seconds to wait for services
+that are away, see `transient`), `SELLA_TERMINATION_LOG` (see `failure_reason`).
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from sella_rec.config import READS, BackboneConfig, Config, ConfigError, merged,
 from sella_rec.environment import checkpoints_root, log_file, pipeline_run, progress_file
 from sella_rec.runtime.checkpoint_store import CheckpointStoreError, open_checkpoint_store
 from sella_rec.runtime.checkpoints import checkpoint_folder
+from sella_rec.runtime.failure_reason import tell_failure
 from sella_rec.runtime.supervision import exit_with_runner, peak_rss_mb, redirect_output
 from sella_rec.tracking import runs as mlflow_runs
 from sella_rec.tracking.progress_file import ProgressFile, read_progress
 from sella_rec.tracking.tracker import StepTracker
+from sella_rec.transient import be_patient
 
 STEPS_FILE = "steps.json"
 log = logging.getLogger(__name__)
@@ -136,11 +139,10 @@ def running(
         if run is not None:
             mlflow_runs.close_step_run("KILLED")
         raise
-    except BaseException:
+    except BaseException as error:
         if progress is not None:
             progress.finish("failed", error=traceback.format_exc())
-        if run is not None:
-            mlflow_runs.close_step_run("FAILED")
+        tell_failure(error, name, run)
         raise
     _succeed(step, round(time.monotonic() - started, 2), progress)
 
@@ -160,6 +162,7 @@ def _parsed(settings: str) -> dict[str, Any]:
 
 
 def _begin(name: str) -> ProgressFile | None:
+    be_patient()
     log_path, path = log_file(name), progress_file(name)
     if log_path:
         redirect_output(log_path)

@@ -13,11 +13,13 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from kubeflow.trainer import KubernetesBackendConfig, TrainerClient
 from kubeflow.trainer.constants import constants as trainer
@@ -32,10 +34,18 @@ from sella_rec.runtime.preemption import PreemptedError
 from sella_rec.runtime.step import Step
 from sella_rec.runtime.supervision import HEARTBEAT
 from sella_rec.runtime.train_job_spec import RUN_LABEL, train_job
-from sella_rec.runtime.work import DistributedTrainingError, Work, describe
+from sella_rec.runtime.work import (
+    DistributedTrainingError,
+    TrainingDiedError,
+    Work,
+    describe,
+    raise_user_error,
+    user_error_file,
+)
+from sella_rec.transient import STEP_PATIENCE, retrying
 
 # Seconds.
-POLL, PATIENCE, _BEAT = 5.0, 600.0, 30.0
+POLL, _BEAT = 5.0, 30.0
 _TAIL_LINES = 20
 _OVER = (trainer.TRAINJOB_COMPLETE, trainer.TRAINJOB_FAILED)
 log = logging.getLogger(__name__)
@@ -53,8 +63,10 @@ def run_train_job(work: Work, step: Step, config: KubernetesBackendConfig | None
         config: where Kubernetes is; none: this pod's cluster.
 
     Raises:
-        DistributedTrainingError: the job failed or was deleted, or this is not a pod of Kubeflow Pipelines.
-        PreemptedError: SIGTERM arrived.
+        TrainingDiedError: the job failed.
+        DistributedTrainingError: it was refused or deleted, or this is no pod of Kubeflow Pipelines.
+        UserError: a node's own.
+        PreemptedError: SIGTERM came.
     """
     for name in (CHECKPOINTS, POD, PIPELINE_RUN):
         if name not in os.environ:
@@ -65,8 +77,12 @@ def run_train_job(work: Work, step: Step, config: KubernetesBackendConfig | None
     made = step.checkpoints / "output"
     if not made.is_dir():
         job = _stage(work, step, made)
-        with _beating(job.with_name(HEARTBEAT)):
-            _run(TrainerClient(config), step, job)
+        try:
+            with _beating(job.with_name(HEARTBEAT)):
+                _run(TrainerClient(config), step, job)
+        except TrainingDiedError:
+            raise_user_error(job)
+            raise
     with atomic_output(step.output) as folder:
         shutil.copytree(made, folder)
 
@@ -79,6 +95,8 @@ def _stage(work: Work, step: Step, output: Path) -> Path:
             with atomic_output(inputs[name]) as folder:
                 shutil.copytree(path, folder)
     job = step.checkpoints / "job.json"
+    # of an earlier attempt
+    user_error_file(job).unlink(missing_ok=True)
     job.write_text(json.dumps(describe(work, step, inputs, output, step.checkpoints)))
     return job
 
@@ -121,6 +139,8 @@ def _run(client: TrainerClient, step: Step, job: Path) -> None:
             _delete(client, name)
     except ApiException as error:
         raise DistributedTrainingError(f"Kubernetes refused TrainJob {name}: {error.reason}: {error.body}") from error
+    except HTTPError as error:
+        raise DistributedTrainingError(f"Kubernetes does not answer: {error}") from error
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -132,7 +152,7 @@ def _clear(client: TrainerClient, name: str) -> None:
         DistributedTrainingError: another run does the same training, with the same checkpoints.
     """
     try:
-        found = client.backend.custom_api.get_namespaced_custom_object(*_address(client), name)
+        found = _object(client, name)
     except ApiException as error:
         if error.status == 404:
             return
@@ -146,25 +166,39 @@ def _clear(client: TrainerClient, name: str) -> None:
     _delete(client, name)
 
 
+def _object(client: TrainerClient, name: str) -> Any:
+    return retrying(lambda: client.backend.custom_api.get_namespaced_custom_object(*_address(client), name))
+
+
 def _address(client: TrainerClient) -> tuple[str, str, str, str]:
     return trainer.GROUP, trainer.VERSION, client.backend.namespace, trainer.TRAINJOB_PLURAL
 
 
 def _create(client: TrainerClient, name: str, settings: TrainJobConfig, step: Step, job: Path) -> None:
     kubernetes = client.backend
-    own = kubernetes.core_api.read_namespaced_pod(os.environ[POD], kubernetes.namespace)
+    own = retrying(partial(kubernetes.core_api.read_namespaced_pod, os.environ[POD], kubernetes.namespace))
     pod = kubernetes.core_api.api_client.sanitize_for_serialization(own)
-    runtime = client.get_runtime(settings.runtime)
+    runtime = retrying(lambda: client.get_runtime(settings.runtime))
     body = train_job(name, settings, step.config.launch.processes, runtime.kind.value, pod, job)
-    kubernetes.custom_api.create_namespaced_custom_object(*_address(client), body)
+    retrying(lambda: _post(client, name, body))
     log.info("TrainJob %s/%s trains on %d nodes", kubernetes.namespace, name, settings.nodes)
+
+
+def _post(client: TrainerClient, name: str, body: Mapping[str, Any]) -> None:
+    try:
+        client.backend.custom_api.create_namespaced_custom_object(*_address(client), body)
+    except ApiException as error:
+        # ours where the answer to an earlier request was lost
+        if error.status != 409 or _object(client, name)["metadata"]["labels"][RUN_LABEL] != os.environ["KFP_RUN_ID"]:
+            raise
 
 
 def _follow(client: TrainerClient, name: str) -> None:
     """Print the first node's log, and events that say why pods do not start, until the job has ended.
 
     Raises:
-        DistributedTrainingError: it failed, or was deleted.
+        TrainingDiedError: it failed.
+        DistributedTrainingError: somebody deleted it, or the API was away too long.
     """
     lines, shown = 0, set[str]()
     while (job := _get(client, name)).status not in _OVER:
@@ -176,7 +210,7 @@ def _follow(client: TrainerClient, name: str) -> None:
         time.sleep(POLL)
     lines += _stream(client, name, lines, follow=False)
     if job.status == trainer.TRAINJOB_FAILED:
-        raise DistributedTrainingError(f"TrainJob {name} failed: {_reason(client, name)}\n{_tails(client, job)}")
+        raise TrainingDiedError(f"TrainJob {name} failed: {_reason(client, name)}\n{_tails(client, job)}")
 
 
 def _get(client: TrainerClient, name: str) -> TrainJob:
@@ -185,17 +219,12 @@ def _get(client: TrainerClient, name: str) -> TrainJob:
     Raises:
         DistributedTrainingError: the job is gone, or the API did not answer for too long.
     """
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return client.get_job(name)
-        except (RuntimeError, TimeoutError) as error:
-            if _is_missing(error):
-                raise DistributedTrainingError(f"TrainJob {name} was deleted while it trained") from error
-            if time.monotonic() > until:
-                raise DistributedTrainingError(f"Kubernetes did not answer for {PATIENCE:.0f} s: {error}") from error
-            log.warning("%s; trying again", error)
-            time.sleep(POLL)
+    try:
+        return retrying(lambda: client.get_job(name))
+    except (RuntimeError, TimeoutError) as error:
+        if _is_missing(error):
+            raise DistributedTrainingError(f"TrainJob {name} was deleted while it trained") from error
+        raise DistributedTrainingError(f"Kubernetes does not answer: {error}") from error
 
 
 def _stream(client: TrainerClient, name: str, seen: int, follow: bool = True) -> int:
@@ -225,8 +254,7 @@ def _show_events(client: TrainerClient, name: str, shown: set[str]) -> None:
 
 
 def _reason(client: TrainerClient, name: str) -> str:
-    found = client.backend.custom_api.get_namespaced_custom_object(*_address(client), name)
-    conditions = found["status"]["conditions"]
+    conditions = _object(client, name)["status"]["conditions"]
     return "; ".join(c.get("message", "") for c in conditions if c["type"] == trainer.TRAINJOB_FAILED)
 
 
@@ -235,27 +263,27 @@ def _tails(client: TrainerClient, job: TrainJob) -> str:
     failed = [node for node in job.steps if node.status == trainer.TRAINJOB_FAILED] or job.steps
     parts = []
     for node in failed:
-        lines = list(client.get_job_logs(job.name, step=node.name))[-_TAIL_LINES:]
+        lines = retrying(partial(_log, client, job.name, node.name))[-_TAIL_LINES:]
         parts.append("\n".join([f"The end of {node.name}'s log (pod {node.pod_name}):", *lines]))
     return "\n".join(parts)
 
 
+def _log(client: TrainerClient, name: str, node: str) -> list[str]:
+    return list(client.get_job_logs(name, step=node))
+
+
 def _delete(client: TrainerClient, name: str) -> None:
-    """Delete the job, if there is one, and wait until it is gone with its pods."""
-    api, until = client.backend.custom_api, time.monotonic() + PATIENCE
+    """Take the job away, if there is one, and wait until it is gone with its pods."""
+    delete, until = client.backend.custom_api.delete_namespaced_custom_object, time.monotonic() + STEP_PATIENCE
     while time.monotonic() < until:
         try:
-            api.delete_namespaced_custom_object(*_address(client), name, propagation_policy="Foreground")
+            retrying(lambda: delete(*_address(client), name, propagation_policy="Foreground"))
         except ApiException as error:
             if error.status == 404:
                 return
-            if error.status < 500:
-                raise
-            log.warning("TrainJob %s could not be deleted: %s; trying again", name, error.reason)
-        except HTTPError as error:
-            log.warning("TrainJob %s could not be deleted: %s; trying again", name, error)
+            raise
         time.sleep(POLL)
-    raise DistributedTrainingError(f"TrainJob {name} is still there {PATIENCE:.0f} s after it was deleted")
+    raise DistributedTrainingError(f"TrainJob {name} is still there {STEP_PATIENCE} s after it was deleted")
 
 
 def _is_missing(error: BaseException) -> bool:

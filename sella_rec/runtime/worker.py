@@ -1,4 +1,4 @@
-"""One process of a distributed training: `torchrun -m sella_rec.runtime.worker JOB`, JOB as `work.describe` has it."""
+"""One process of a training: `torchrun -m sella_rec.runtime.worker JOB`, JOB as `work.describe` has it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from sella_rec.config import Config, step_config
 from sella_rec.environment import progress_file
+from sella_rec.errors import UserError
 from sella_rec.runtime.determinism import make_deterministic
 from sella_rec.runtime.step import Step, stay_offline_if_local
 from sella_rec.runtime.supervision import HEARTBEAT, exit_with_parent, exit_with_runner, exit_without_heartbeat
+from sella_rec.runtime.work import user_error_file
 from sella_rec.tracking import runs as mlflow_runs
 from sella_rec.tracking.progress_file import ProgressFile, read_progress
 from sella_rec.tracking.tracker import StepTracker
+from sella_rec.transient import STEP_PATIENCE, be_patient
 
 
 @record
@@ -31,10 +35,18 @@ def main(file: str) -> None:
     """Run this process's share; errors are written where torchrun looks for them."""
     exit_with_runner()
     exit_with_parent()
+    be_patient()
     heartbeat = Path(file).with_name(HEARTBEAT)
     if heartbeat.exists():
         exit_without_heartbeat(heartbeat)
-    job = json.loads(Path(file).read_text())
+    try:
+        _work(json.loads(Path(file).read_text()))
+    except UserError as error:
+        user_error_file(Path(file)).write_text(str(error))
+        raise
+
+
+def _work(job: Mapping[str, Any]) -> None:
     rank = int(os.environ["RANK"])
     logging.basicConfig(
         level=logging.WARNING if rank else logging.INFO,
@@ -51,14 +63,21 @@ def main(file: str) -> None:
         step = _step(job, config, None if rank == 0 else Path(scratch))
         work(step)
         step.tracker.flush()
-    distributed.destroy_process_group()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _join_group(device: str) -> None:
+    if os.environ["WORLD_SIZE"] == "1":
+        # transformers would take it for a distributed training, to which data parallelism belongs
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+            del os.environ[name]
+        return
     on_cuda = device in ("auto", "cuda") and torch.cuda.is_available()
     if on_cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if on_cuda else "gloo")
+    # one of them may be waiting for a service that is away
+    distributed.init_process_group("nccl" if on_cuda else "gloo", timeout=timedelta(seconds=2 * STEP_PATIENCE))
 
 
 def _step(job: Mapping[str, Any], config: Config, scratch: Path | None) -> Step:

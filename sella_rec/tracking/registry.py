@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from sella_rec.errors import UserError
 from sella_rec.files import atomic_output
+from sella_rec.transient import retrying
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -111,7 +112,7 @@ def download_bundle(version: ModelVersion, folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent) as temporary, atomic_output(folder) as place:
         source = f"{version.uri}/{artifacts['bundle']['path']}"
-        Path(mlflow.artifacts.download_artifacts(source, dst_path=temporary)).replace(place)
+        Path(retrying(lambda: mlflow.artifacts.download_artifacts(source, dst_path=temporary))).replace(place)
     return folder
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sella_rec.config import Config
 from sella_rec.environment import GIT_COMMIT, IMAGE_DIGEST, PIPELINE_RUN
 from sella_rec.names import EXPERIMENT
+from sella_rec.tracking.outcome import outcome_of
 from sella_rec.tracking.server import TrackingError, prepare_client
 from sella_rec.tracking.shared_writes import log_inputs, log_params, set_tags
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 RUN_TAG, STEP_TAG, CODE_TAG = "sella.run", "sella.step", "sella.code_version"
+RETRAIN_TAG = "sella.retrain"
 PARENT_TAG = "mlflow.parentRunId"
 _PARENT_STEP, _GROUP_STEP = "pipeline", "group"
 _PLATFORM_CONFIG = "KFP_MLFLOW_CONFIG"
@@ -74,6 +76,9 @@ class StepRun:
 
 def open_step_run(step: str) -> StepRun | None:
     """Find or create the runs of a step, and make the child the active run with system metrics.
+
+    Args:
+        config: none for a step that failed before it had one; the parent is not described then.
 
     Returns:
         None if `MLFLOW_TRACKING_URI` is not set: then nothing is tracked.
@@ -235,16 +240,19 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def close_step_run(status: str) -> None:
-    """End the active run as FINISHED or FAILED."""
+    """End the active run as FINISHED, FAILED or KILLED."""
     import mlflow
 
     mlflow.end_run(status)
 
 
-def close_pipeline_run(status: str) -> None:
+def close_pipeline_run(status: str | None) -> None:
     """End the parent of `KFP_RUN_ID` and whichever of its children still runs, as FINISHED, FAILED or KILLED.
 
     A run whose platform injected the steps' runs is left to the platform.
+
+    Args:
+        status: of the parent; none: as the steps' own runs have ended.
     """
     if not _find_server() or "MLFLOW_RUN_ID" in os.environ:
         return
@@ -253,7 +261,14 @@ def close_pipeline_run(status: str) -> None:
     client = MlflowClient()
     experiment_id, _ = _experiment(client)
     condition = f"tags.`{RUN_TAG}` = '{os.environ[PIPELINE_RUN]}'"
-    for run in client.search_runs([experiment_id], condition):
+    found = client.search_runs([experiment_id], condition)
+    if status is None:
+        nothing_to_do = any(run.data.tags.get(RETRAIN_TAG) == "no" for run in found)
+        steps = [(run.data.tags[STEP_TAG], run.info.status) for run in found]
+        status = outcome_of(
+            [(step, ended) for step, ended in steps if step not in (_PARENT_STEP, _GROUP_STEP)], nothing_to_do
+        )
+    for run in found:
         is_parent = run.data.tags[STEP_TAG] == _PARENT_STEP
         if is_parent or run.info.status == "RUNNING":
             # a child still running when the pipeline has ended was killed with its process

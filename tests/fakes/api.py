@@ -31,6 +31,12 @@ class ApiHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer()
 
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_PUT(self) -> None:
+        self.answer()
+
     def do_POST(self) -> None:
         self.answer()
 

@@ -166,7 +166,7 @@ def test_retries_wait_longer_each_time(documents):
             "maxRetryCount": 2,
             "backoffDuration": "30s",
             "backoffFactor": 2.0,
-            "backoffMaxDuration": "600s",
+            "backoffMaxDuration": "604800s",
         }
 
 

@@ -19,7 +19,7 @@ from sella_rec.llm.scorer import YesNoScorer
 from sella_rec.llm.scoring import score_split
 from sella_rec.metrics.ranking import auc
 from sella_rec.model.bundle import build_prompts, load_bundle
-from sella_rec.model.late_fusion import VALID_LOGITS, save_valid_logits
+from sella_rec.model.late_fusion import VALID_LOGITS, LateFusionError, save_valid_logits
 from sella_rec.tracking.tracker import Tracker
 
 # Rows of valid are few: by so much may an AUC move without meaning.
@@ -75,7 +75,7 @@ def test_valid_rows_of_one_class_are_an_error_before_training(tiny_config, fuse_
     liked = np.flatnonzero(valid.label == 1)
     save_valid_logits(adapter / VALID_LOGITS, liked, np.zeros(len(liked), dtype=np.float32))
     inputs, checkpoints = replace(fuse_inputs, adapter=adapter), tmp_path / "checkpoints"
-    with pytest.raises(ValueError, match=r"sampled valid rows have one class only; raise tune\.valid_users"):
+    with pytest.raises(LateFusionError, match=r"sampled valid rows have one class only; raise tune\.valid_users"):
         fuse(tiny_config, inputs, tmp_path / "bundle", checkpoints, Tracker())
     assert not checkpoints.exists()
     # the paper's form has no use for them

@@ -15,7 +15,7 @@ from sella_rec.llm.adapter import add_adapter
 from sella_rec.llm.backbone import load_backbone
 from sella_rec.llm.packing import Packer
 from sella_rec.llm.scorer import YesNoScorer
-from sella_rec.llm.training import last_complete_checkpoint, train, trainable_state
+from sella_rec.llm.training import CheckpointError, last_complete_checkpoint, train, trainable_state
 from sella_rec.runtime.checkpoint_store import CheckpointStore
 from sella_rec.runtime.preemption import PreemptedError
 from sella_rec.tracking.tracker import Tracker
@@ -207,7 +207,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(make_scorer, prompts, 
     few = planted.take(planted.user < 3)
     train(make_scorer(), Packer(prompts), few, TUNE, tmp_path, Tracker(), seed=0)
     config = TUNE.model_copy(update=other)
-    with pytest.raises(ValueError, match=r"checkpoint-\d+ was written with another configuration"):
+    with pytest.raises(CheckpointError, match=r"checkpoint-\d+ was written with another configuration"):
         train(make_scorer(config), Packer(prompts), few, config, tmp_path, Tracker(), seed=0)
 
 

@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from components.fuse.step import run as fuse
 from components.tune_llm.step import run as tune_llm
 from sella_rec.llm.training import last_complete_checkpoint
+from sella_rec.runtime import restarts
 from sella_rec.runtime.launch import launch
 from sella_rec.runtime.preemption import PreemptedError
 from sella_rec.runtime.step import Step, running, whole_settings
-from sella_rec.runtime.work import DistributedTrainingError
+from sella_rec.runtime.work import TrainingDiedError
 from sella_rec.tracking.progress_file import read_progress
 from sella_rec.tracking.tracker import StepTracker
 
@@ -70,7 +71,14 @@ HELPER = textwrap.dedent("""
 def _from_here(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{tmp_path}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    for name in ("MLFLOW_TRACKING_URI", "SELLA_LOCK", "SELLA_LOGS", "SELLA_PROGRESS", "SELLA_CHECKPOINTS"):
+    for name in (
+        "KFP_POD_NAME",
+        "MLFLOW_TRACKING_URI",
+        "SELLA_LOCK",
+        "SELLA_LOGS",
+        "SELLA_PROGRESS",
+        "SELLA_CHECKPOINTS",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -168,7 +176,8 @@ def test_fuse_in_two_processes_evicted_and_gone_on_with_shards_is_as_in_one(tiny
     assert_same_training(found, alone, "soft_tokens.safetensors")
 
 
-def test_the_error_of_the_process_that_failed_is_told(tiny_config, tmp_path, helper):
+def test_the_error_of_the_process_that_failed_is_told(tiny_config, tmp_path, helper, monkeypatch):
     config = in_processes(tiny_config, "fuse", 2)
-    with pytest.raises(DistributedTrainingError, match=r"process 1 failed: (.|\n)*LookupError: no such film"):
+    monkeypatch.setattr(restarts, "RESTARTS", 0)
+    with pytest.raises(TrainingDiedError, match=r"process 1 failed: LookupError: no such film\n(.|\n)*in failing"):
         do(helper.failing, "fuse", config, {}, tmp_path)

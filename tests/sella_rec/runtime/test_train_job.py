@@ -18,7 +18,7 @@ from sella_rec.runtime import supervision, train_job
 from sella_rec.runtime.launch import launch
 from sella_rec.runtime.preemption import PreemptedError
 from sella_rec.runtime.step import Step, whole_settings
-from sella_rec.runtime.work import DistributedTrainingError
+from sella_rec.runtime.work import DistributedTrainingError, TrainingDiedError, TrainingUserError
 from sella_rec.tracking.tracker import StepTracker
 from tests.fakes import trainer_server
 
@@ -194,12 +194,40 @@ def test_sigterm_takes_the_job_away(cluster, step, helper):
     assert folder.is_dir()
 
 
-def test_an_api_that_is_away_for_a_moment_does_not_end_the_training(cluster, step, helper):
+def test_an_api_that_is_away_for_a_moment_does_not_end_the_training(cluster, step, helper, monkeypatch):
+    monkeypatch.setenv("SELLA_PATIENCE", "900")
     cluster.command = f"sleep 1; mkdir -p {step.checkpoints / 'output'}"
-    cluster.refusals.append((f"GET {trainer_server.PODS}", 500))
+    job = f"{trainer_server.JOBS}/{step.checkpoints.name}"
+    away = (f"GET {job}", f"POST {trainer_server.JOBS}", f"GET {trainer_server.PODS}", f"DELETE {job}")
+    cluster.refusals += [(asked, status) for asked in away for status in (500, 503)]
     train_job.run_train_job(helper.adds, step, cluster.config)
     assert not cluster.refusals
     assert step.output.is_dir()
+    assert not cluster.jobs
+
+
+def test_a_job_whose_making_was_not_answered_is_followed(cluster, step, helper, monkeypatch):
+    cluster.command = f"mkdir -p {step.checkpoints / 'output'}"
+    post = train_job._post
+
+    def unanswered(*arguments):
+        post(*arguments)
+        post(*arguments)
+
+    monkeypatch.setattr(train_job, "_post", unanswered)
+    train_job.run_train_job(helper.adds, step, cluster.config)
+    assert len(cluster.bodies) == 1
+    assert step.output.is_dir()
+
+
+def test_a_users_error_in_a_node_is_raised_in_its_own_words(cluster, step, helper):
+    cluster.command = f"printf 'tune.epochs: too many' > {step.checkpoints / 'user-error.txt'}; exit 1"
+    with pytest.raises(TrainingUserError, match=r"^tune\.epochs: too many$"):
+        train_job.run_train_job(helper.adds, step, cluster.config)
+    # not told again of an attempt that has another
+    cluster.command = "exit 1"
+    with pytest.raises(TrainingDiedError, match="jobset failed"):
+        train_job.run_train_job(helper.adds, step, cluster.config)
 
 
 def test_a_job_that_somebody_deleted_is_told_of(cluster, step, helper):
