@@ -38,10 +38,10 @@ from benchmarks.paper.scores import rows_to_score
 from benchmarks.paper.stages import STEPS, Stages, digest, needed
 from benchmarks.paper.table import RESAMPLES, draw, write_table
 from pipeline.packaged import PACKAGED
-from pipeline.versions import data_version
 from sella_rec.config import Config, ConfigError, load_config
 from sella_rec.data.dataset import PreparedData
 from sella_rec.data.errors import DataError
+from sella_rec.data.version import data_version
 from sella_rec.files import atomic_output
 
 RESULTS = REPOSITORY / "benchmarks" / "results"

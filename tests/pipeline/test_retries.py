@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from components.prepare_data.errors import DataError
 from kubernetes.client import ApiException
 
 from pipeline.resources import DEADLINE, TIMEOUTS
 from sella_rec.config import Config
 from sella_rec.config.base import ConfigError
+from sella_rec.data.errors import DataError
 from sella_rec.errors import UserError
 from sella_rec.llm.backbone import BackboneError
 from sella_rec.runtime.checkpoint_store import CheckpointStoreError

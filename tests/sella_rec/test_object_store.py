@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import s3fs
-from components.prepare_data.files import fingerprint, read_files
 
 from components.recommend.output import Output, OutputError
 from sella_rec import object_store
 from sella_rec.config import LaunchConfig
+from sella_rec.data.input_files import fingerprint, read_files
 from sella_rec.errors import UserError
 from sella_rec.files import open_store
 from sella_rec.runtime.checkpoint_store import CheckpointStoreError, open_checkpoint_store
