@@ -61,4 +61,4 @@ def test_reasons_name_what_moved_or_how_much_was_looked_at():
     still = decide(config, champion(), comparison(rows=0), NOW).reason
     assert still == "no drift since sella-rec version 3 (no newer interactions)"
     old = decide(config, champion(8.04), comparison(), NOW).reason
-    assert old == f"{quiet}, but it is 8.0 days old, and retrain.days is 7"
+    assert old == f"{quiet}, but it is 8.0 days old and retrain.days is 7"
