@@ -54,11 +54,11 @@ def test_reasons_name_what_moved_or_how_much_was_looked_at():
     config = RetrainConfig(policy="on-drift-or-days", days=7)
     moved = decide(config, champion(), comparison("like_rate", "title_words"), NOW).reason
     assert moved == (
-        "drift since sella-rec version 3: share of likes 61.0% -> 48.0%, words of the rated titles (PSI 0.31)"
+        "drift since sella-rec version 3: share of likes 61.0% -> 48.0%, words in the rated titles (PSI 0.31)"
     )
     quiet = decide(config, champion(), comparison(), NOW).reason
     assert quiet == "no drift since sella-rec version 3 (1,200 newer interactions of 56 users)"
     still = decide(config, champion(), comparison(rows=0), NOW).reason
     assert still == "no drift since sella-rec version 3 (no newer interactions)"
     old = decide(config, champion(8.04), comparison(), NOW).reason
-    assert old == f"{quiet}, but it is 8.0 days old, and retrain.days is 7"
+    assert old == f"{quiet}, but it is 8.0 days old and retrain.days is 7"

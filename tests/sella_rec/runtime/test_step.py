@@ -132,7 +132,7 @@ def test_a_store_that_fails_at_the_end_does_not_undo_the_work(tmp_path, monkeypa
         logging.getLogger().addHandler(caplog.handler)
         assert step.checkpoints.is_dir()
         step.output.mkdir()
-    assert "left behind: gone" in caplog.text
+    assert "not removed: gone" in caplog.text
     assert read_progress(progress / "tune-llm.json")["state"] == "done"
 
 

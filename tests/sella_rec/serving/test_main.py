@@ -28,7 +28,7 @@ def test_what_makes_no_sense_is_refused(wrong, capsys):
 def test_without_a_registry_it_says_how_to_get_one(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(SystemExit, match=r"no mlflow\.db here: `sella run` makes one"):
+    with pytest.raises(SystemExit, match=r"no mlflow\.db in this folder: create one with `sella run`"):
         main([])
     assert list(tmp_path.iterdir()) == []
 
