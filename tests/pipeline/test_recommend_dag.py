@@ -104,6 +104,7 @@ def test_the_champion_is_fetched_once_for_this_folder(store, fused, tmp_path, mo
         fetch_champion("another")
 
 
+@pytest.mark.slow
 def test_the_champion_recommends_to_all_users_and_mlflow_shows_what_that_is_like(store, fused, tmp_path):
     config = Config(recommend=RecommendConfig(top_n=3, retrieve=6)).to_json()
     environment = clean_environment() | {"MLFLOW_TRACKING_URI": store, "KFP_RUN_ID": "run-9"}
