@@ -8,7 +8,6 @@ import uuid
 import pytest
 
 from components.finish.step import close_run
-from sella_rec.config import Config
 from sella_rec.tracking.runs import close_step_run, open_step_run
 
 
@@ -35,7 +34,7 @@ def client(store, monkeypatch, tmp_path):
 def run_steps(steps):
     """Steps that ended so, in MLflow; the id of their parent."""
     for step, status in steps.items():
-        run = open_step_run(step, Config(), "v1")
+        run = open_step_run(step)
         close_step_run(status)
         run.client.update_run(run.run_id, status=status)
     return run.parent_id

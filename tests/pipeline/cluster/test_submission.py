@@ -17,7 +17,7 @@ ONE = Package(b"a: 1\n", "v-1")
 
 @pytest.fixture
 def values(tiny_config: Config, package: Package) -> dict[str, object]:
-    return arguments(tiny_config, package, ["image=i:1"], "now")
+    return arguments(tiny_config, package, ["image=i:1"])
 
 
 def test_the_package_is_the_compiled_pipeline_and_its_name_follows_its_content(monkeypatch):

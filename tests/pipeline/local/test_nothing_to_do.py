@@ -40,7 +40,7 @@ def test_a_run_without_drift_trains_nothing_and_says_why(champion_of_the_same_da
     assert not (tmp_path / "runs/latest").exists(), "a run without a model must not stand for the last model"
 
     tracked = runs_of(champion_of_the_same_data, run.name)
-    ran = ("pipeline", "find-champion", "prepare-data", "check-drift")
+    ran = ("pipeline", "configure", "find-champion", "prepare-data", "check-drift")
     assert {step: found.info.status for step, found in tracked.items()} == dict.fromkeys(ran, "FINISHED")
     assert tracked["pipeline"].data.tags["sella.retrain"] == "no"
     assert tracked["pipeline"].data.tags["mlflow.note.content"] == f"Nothing to do: {_REASON}."

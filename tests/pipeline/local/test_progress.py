@@ -59,13 +59,14 @@ def test_a_running_step_is_told_with_its_loop_and_the_time_left():
 def test_lines_where_there_is_no_terminal(run, capsys):
     with show_progress(run, Console(width=100)) as show:
         show()
+        say(run, "configure", state="done", started=0.0, ended=2.0)
         say(run, "prepare-data", state="running", started=time.time())
         show()
         show()
         say(run, "prepare-data", state="done", started=0.0, ended=61.0)
         show()
     lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()]
-    assert lines == ["prepare-data: running", "prepare-data: done after 1:01"]
+    assert lines == ["configure: done after 0:02", "prepare-data: running", "prepare-data: done after 1:01"]
 
 
 def test_the_live_table_has_a_row_per_step(run):

@@ -8,7 +8,7 @@ import pytest
 
 from sella_rec.config import Config
 from sella_rec.errors import UserError
-from sella_rec.runtime.step import running
+from sella_rec.runtime.step import running, whole_settings
 
 CONFIG = Config().to_json()
 
@@ -45,7 +45,7 @@ def client(fresh_store, monkeypatch, tmp_path):
 
 
 def fail(error):
-    with pytest.raises(type(error)), running("prepare-data", CONFIG, "v1"):
+    with pytest.raises(type(error)), running("prepare-data", whole_settings(CONFIG)):
         raise error
 
 
@@ -71,7 +71,10 @@ def test_any_other_error_is_told_with_its_type(termination_log, client):
 
 
 def test_a_configuration_that_is_none_is_told_too_in_a_run_of_its_own(termination_log, client):
-    with pytest.raises(ValueError, match="epochs"), running("prepare-data", '{"tune": {"epochs": "many"}}', "v1"):
+    with (
+        pytest.raises(ConfigError, match="epochs"),
+        running("prepare-data", whole_settings('{"tune": {"epochs": "many"}}')),
+    ):
         pytest.fail("the step's own work was begun")
     assert "tune.epochs" in termination_log.read_text()
     run = step_run(client)
@@ -93,9 +96,9 @@ def test_no_secret_is_told(termination_log, client, monkeypatch):
 
 
 def test_a_step_that_succeeds_or_is_asked_to_end_says_nothing(termination_log, client):
-    with running("prepare-data", CONFIG, "v1"):
+    with running("prepare-data", whole_settings(CONFIG)):
         pass
-    with pytest.raises(SystemExit), running("prepare-data", CONFIG, "v1"):
+    with pytest.raises(SystemExit), running("prepare-data", whole_settings(CONFIG)):
         raise SystemExit(143)
     assert termination_log.read_text() == ""
     assert "sella.error" not in step_run(client).data.tags
@@ -111,7 +114,7 @@ def test_the_steps_own_error_is_raised_where_its_reason_cannot_be_left(monkeypat
     mlflow.set_tracking_uri("http://127.0.0.1:9")
     with (
         pytest.raises(UserError, match=r"MLFLOW_TRACKING_URI = http://127\.0\.0\.1:9 cannot be used"),
-        running("prepare-data", CONFIG, "v1"),
+        running("prepare-data", whole_settings(CONFIG)),
     ):
         pytest.fail("the step's own work was begun")
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1", "a server that is away is not waited for twice"

@@ -14,7 +14,7 @@ from sella_rec.config import Config
 from sella_rec.runtime.launch import launch
 from sella_rec.runtime.preemption import PreemptedError
 from sella_rec.runtime.restarts import RESTARTS, with_restarts
-from sella_rec.runtime.step import Step, running
+from sella_rec.runtime.step import Step, running, whole_settings
 from sella_rec.runtime.work import TrainingDiedError, TrainingUserError
 from sella_rec.tracking.tracker import StepTracker
 
@@ -79,7 +79,9 @@ def _in_a_pod(monkeypatch, tmp_path):
 def step_in(folder, config=None, inputs=None):
     tracker = StepTracker()
     places = {"_output": folder / "output", "_checkpoints": folder / "checkpoints"}
-    return Step("tune-llm", config or on_cpu(Config()), "v1", inputs or {}, {}, tracker, None, **places)
+    config = config or on_cpu(Config())
+    settings = whole_settings(config.to_json())
+    return Step("tune-llm", config, settings, inputs or {}, {}, tracker, None, **places)
 
 
 def on_cpu(config):
@@ -158,7 +160,7 @@ def test_a_training_that_was_killed_once_ends_as_an_undisturbed_one(
     monkeypatch.setenv("KFP_RUN_ID", "run-1")
     monkeypatch.chdir(tmp_path)
     inputs = {"dataset": str(genre_data)}
-    with running("tune-llm", config.to_json(), "v1", inputs, str(tmp_path / "output")) as step:
+    with running("tune-llm", whole_settings(config.to_json()), inputs, str(tmp_path / "output")) as step:
         launch(killed_once.killed_once, step)
         assert (step.checkpoints / "killed").exists()
     found, expected = (

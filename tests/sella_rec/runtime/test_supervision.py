@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 SLEEPER = (
-    "import time; from sella_rec.runtime.supervision import die_with_the_{whom};"
-    "die_with_the_{whom}(); print('up', flush=True); time.sleep(60)"
+    "import time; from sella_rec.runtime.supervision import exit_with_{whom};"
+    "exit_with_{whom}(); print('up', flush=True); time.sleep(60)"
 )
 
 

@@ -190,7 +190,7 @@ def test_a_download_that_cannot_succeed_is_told_at_once_in_version_and_log(far_c
     # after the first look
     monkeypatch.setattr(source.time, "sleep", Mock(side_effect=SystemExit))
     with pytest.raises(SystemExit):
-        AliasWatcher(gateway, NAME, CHAMPION, 10, 1)._follow()
+        AliasWatcher(gateway, NAME, CHAMPION, 10, 1)._watch()
     told = f"cannot be fetched from http://{BUCKET_HOST}:"
     assert told in caplog.text
     with TestClient(gateway.app()) as caller:
@@ -201,7 +201,7 @@ def test_a_download_that_cannot_succeed_is_told_at_once_in_version_and_log(far_c
     assert not list(tmp_path.rglob("MLmodel"))
 
 
-def test_the_code_version_is_the_pipelines_however_deep_the_step_is(follower, gateway, loaded, registry):
+def test_the_code_version_is_the_pipelines_however_deep_the_step_is(watcher, gateway, loaded, registry):
     """As Kubeflow's MLflow plug-in nests runs."""
     experiment, parent = registry.create_experiment("nested"), {}
     for name, tags in (("run", {"sella.code_version": "abc"}), ("exit-handler-1", {}), ("condition-2", {}), ("s", {})):
@@ -210,6 +210,6 @@ def test_the_code_version_is_the_pipelines_however_deep_the_step_is(follower, ga
     first = registry.get_model_version(NAME, "1")
     version = registry.create_model_version(NAME, first.source, run.info.run_id)
     registry.set_registered_model_alias(NAME, CHAMPION, version.version)
-    follower.update()
+    watcher.update()
     assert gateway.served["code_version"] == "abc"
     registry.delete_model_version(NAME, version.version)
