@@ -100,9 +100,7 @@ def test_the_champion_is_fetched_once_for_this_folder(store, fused, tmp_path, mo
     assert content_digest(bundle) == content_digest(fused)
     before = bundle.stat().st_ino
     assert fetch_champion("sella-rec")[0].stat().st_ino == before
-    with pytest.raises(
-        RegistryError, match="another has no champion: make a version champion with `sella promote VERSION`"
-    ):
+    with pytest.raises(RegistryError, match=r"another has no champion: .*`sella promote VERSION`"):
         fetch_champion("another")
 
 

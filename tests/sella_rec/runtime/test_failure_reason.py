@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from sella_rec.config import Config
+from sella_rec.config import Config, ConfigError
 from sella_rec.errors import UserError
 from sella_rec.runtime.step import running, whole_settings
 
