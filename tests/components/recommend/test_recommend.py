@@ -104,7 +104,7 @@ def test_the_summary_is_of_all_rows(written, fused, plan):
 
 def test_a_batch_with_a_shard_missing_is_not_marked_as_whole(written, fused, plan, tmp_path):
     Output.at(str(tmp_path)).write(part_name(1), (written / part_name(1)).read_bytes())
-    with pytest.raises(OutputError, match="of 3 shards, 0, 2 are missing"):
+    with pytest.raises(OutputError, match="shards 0, 2 of 3 are missing"):
         summarize(fused, str(tmp_path), plan, Tracker())
     assert not (tmp_path / "_manifest.json").exists()
 
