@@ -119,7 +119,7 @@ def test_a_second_run_asks_the_registry_scores_the_champion_and_takes_the_rest_f
     assert sella("promote", "1").returncode == 0
     again = sella("run", "--config", str(config_file))
     assert again.returncode == 0, again.stdout + again.stderr
-    for step in set(STEPS) - {"find-champion", "check-drift", "score-champion", "promote"}:
+    for step in set(STEPS) - {"configure", "find-champion", "check-drift", "score-champion", "promote"}:
         assert f"{step}: cached" in again.stdout
     latest = workplace / "runs/latest"
     second = json.loads((latest / "summary.json").read_text())
@@ -147,7 +147,8 @@ def test_a_failing_step_is_named_with_its_traceback_and_log(first_run, sella, co
     assert f"runs/{newest.name}/logs/prepare-data.log" in failed.stderr
     assert "DataError" in (newest / "logs/prepare-data.log").read_text()
     statuses = {step: run.info.status for step, run in runs_of(client, newest.name).items()}
-    assert statuses == {"pipeline": "FAILED", "find-champion": "FINISHED", "prepare-data": "FAILED"}
+    finished = dict.fromkeys(("configure", "find-champion"), "FINISHED")
+    assert statuses == {"pipeline": "FAILED", **finished, "prepare-data": "FAILED"}
 
 
 def test_a_run_killed_in_training_goes_on_to_the_same_scores(first_folder, sella, config_file, workplace):
