@@ -121,7 +121,8 @@ def assert_same_training(found, expected, weights):
     found_curve, curve = (json.loads((o / "curves.json").read_text())["train_loss"] for o in (found, expected))
     assert found_curve["step"] == curve["step"]
     assert len(curve["step"]) > 1
-    np.testing.assert_allclose(found_curve["value"], curve["value"], atol=1e-4)
+    # relative too: sums in another order move a loss of 27 by float32's rounding, on some processors by 1.3e-4
+    np.testing.assert_allclose(found_curve["value"], curve["value"], rtol=1e-5, atol=1e-4)
     found_weights, expected_weights = (load_file(output / weights) for output in (found, expected))
     assert set(found_weights) == set(expected_weights)
     for name, tensor in expected_weights.items():
