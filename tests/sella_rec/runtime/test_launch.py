@@ -121,12 +121,12 @@ def assert_same_training(found, expected, weights):
     found_curve, curve = (json.loads((o / "curves.json").read_text())["train_loss"] for o in (found, expected))
     assert found_curve["step"] == curve["step"]
     assert len(curve["step"]) > 1
-    # relative too: sums in another order move a loss of 27 by float32's rounding, on some processors by 1.3e-4
-    np.testing.assert_allclose(found_curve["value"], curve["value"], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(found_curve["value"], curve["value"], atol=1e-4)
     found_weights, expected_weights = (load_file(output / weights) for output in (found, expected))
     assert set(found_weights) == set(expected_weights)
     for name, tensor in expected_weights.items():
-        torch.testing.assert_close(found_weights[name], tensor, atol=1e-4, rtol=0)
+        # relative too, for the mean norm of the token embeddings, 27: on some processors float32 rounds it 1.3e-4 apart
+        torch.testing.assert_close(found_weights[name], tensor, atol=1e-4, rtol=1e-5)
 
 
 def test_tune_llm_in_two_processes_is_as_in_one_and_told_of_once(
