@@ -132,7 +132,7 @@ def test_a_second_run_asks_the_registry_scores_the_champion_and_takes_the_rest_f
     champion = pl.read_parquet(scored)
     assert champion.drop("score").equals(trained.select(champion.drop("score").columns))
     np.testing.assert_allclose(champion["score"], trained["score"], atol=1e-5)
-    assert "the same model as the champion, sella-rec version 1" in second["decision"]["reason"]
+    assert "the model is the same as the champion, sella-rec version 1" in second["decision"]["reason"]
     assert str(client.get_model_version_by_alias("sella-rec", "champion").version) == "1"
     assert "was not promoted (champion: version 1)" in again.stdout
 
