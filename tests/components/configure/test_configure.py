@@ -46,7 +46,7 @@ def test_a_plain_run_gives_hardly_anything():
         assert json.loads(settings)["config"] == {}, step
 
 
-@pytest.mark.parametrize("name", ["quickstart", "ci", "amazon-book"])
+@pytest.mark.parametrize("name", PACKAGED)
 def test_a_steps_settings_take_at_most_a_kilobyte(name, monkeypatch):
     monkeypatch.setattr("components.configure.step.data_version", lambda data: "0" * 16)
     for step, settings in configure(load_config(PACKAGED[name]), "").items():
