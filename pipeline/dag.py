@@ -47,7 +47,7 @@ def build_pipeline(
     """The DAG as a Kubeflow Pipelines pipeline.
 
     Args:
-        retries: how often a training step is tried again; it goes on from its last checkpoint.
+        retries: how often a training step is tried again; it continues from its last checkpoint.
         backoff: pause before the first retry, doubled for each more.
         llm_environment: environment of the steps that run the LLM; none where it is inherited, as on a laptop.
     """

@@ -71,11 +71,9 @@ def refusals_told(folder: Path, variable: str) -> Iterator[None]:
         if refused is None:
             raise
         user = os.geteuid()
-        mend = (
-            f"let user {user} read and write there (docs/operations.md, Volumes), or set {variable} to another folder"
-        )
+        fix = f"let user {user} read and write there (docs/operations.md, Volumes), or set {variable} to another folder"
         where = f"{refused.filename or folder} ({variable}={folder})"
-        raise UserError(f"{where}: {refused.strerror} for user {user}: {mend}") from error
+        raise UserError(f"{where}: {refused.strerror} for user {user}: {fix}") from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

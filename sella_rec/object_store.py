@@ -52,25 +52,25 @@ def check_answers(filesystem: Any, uri: str, error_of: Callable[[str], Exception
 
 
 def _ask(probe: Any, bucket: str) -> str | None:
-    """What keeps a bucket from being used, and the mend."""
+    """What keeps a bucket from being used, and the fix."""
     from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
     from fsspec.asyn import sync
 
     try:
         sync(probe.loop, probe._call_s3, "head_bucket", Bucket=bucket, timeout=FIRST_ACCESS_SECONDS)
     except (NoCredentialsError, PartialCredentialsError):
-        mend = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY have to be set (in a cluster: in the step's Secret)"
-        return f"no credentials for {_address(probe)}: {mend}"
+        fix = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY have to be set (in a cluster: in the step's Secret)"
+        return f"no credentials for {_address(probe)}: {fix}"
     # of s3fs and of fsspec, which come with no text
     except TimeoutError:
-        return f"no answer from {_address(probe)} within {FIRST_ACCESS_SECONDS:.0f} s. {_mend(probe)}"
+        return f"no answer from {_address(probe)} within {FIRST_ACCESS_SECONDS:.0f} s. {_fix(probe)}"
     except (BotoCoreError, ConnectionError, ValueError) as error:
-        return f"no answer from {_address(probe)}: {_without_password(str(error))}. {_mend(probe)}"
+        return f"no answer from {_address(probe)}: {_without_password(str(error))}. {_fix(probe)}"
     except FileNotFoundError:
-        return f"there is no bucket {bucket!r} at {_address(probe)}. {_mend(probe)}"
+        return f"there is no bucket {bucket!r} at {_address(probe)}. {_fix(probe)}"
     except OSError as error:
         # an answer: who may not ask for the bucket may still use what is in it
-        log.warning("%s answers about bucket %s: %s. %s", _address(probe), bucket, error, _mend(probe))
+        log.warning("%s answers about bucket %s: %s. %s", _address(probe), bucket, error, _fix(probe))
     return None
 
 
@@ -93,7 +93,7 @@ def _without_password(text: str) -> str:
     return re.sub(r"//[^/\s@]*@", "//", text)
 
 
-def _mend(probe: Any) -> str:
+def _fix(probe: Any) -> str:
     host = urlsplit(_address(probe)).hostname or ""
     if not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         return "AWS_ENDPOINT_URL names the store: is it right, may this host reach it, and is the store running?"

@@ -8,7 +8,7 @@ A row of results (one arm, one seed) is added to OUT/rows.jsonl as soon as it ex
 once. With --jobs, so many steps are done at once, in an order that serves all rows, and the rows come at the end: a
 data-centre GPU has room for a dozen trainings of a small LLM, each of which waits for one core of the CPU.
 
-Whatever was killed goes on when the same command is given again: finished steps are found by the settings they
+Whatever was killed continues when the same command is given again: finished steps are found by the settings they
 depend on, a training by its checkpoint, also after OUT and FOLDER were copied to another machine. They are not found by
 the version of the code, which the table names instead: after a change of the steps' code give another OUT. Published
 rows and the scores behind them are a folder in benchmarks/results: a copy of it as OUT is what to add arms or seeds to.

@@ -79,7 +79,7 @@ class Stages:
     Args:
         config: the whole configuration, the seed included.
         data_version: state of the input files.
-        root: where the steps' folders are; a step killed half-way goes on from its checkpoint there.
+        root: where the steps' folders are; a step killed half-way continues from its checkpoint there.
         name: who asks, for the lines of progress.
     """
 
@@ -223,7 +223,7 @@ class Progress(Tracker):
 
 
 def reset_peak_memory() -> None:
-    """Let the peaks count from here on; where the system cannot do that for RAM, it goes on from the process' start."""
+    """Let the peaks count from here on; where the system cannot do that for RAM, since the process began."""
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     linux = Path("/proc/self/clear_refs")

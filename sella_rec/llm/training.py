@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be gone on from; the message names it and the mend."""
+    """A checkpoint cannot be continued from; the message names it and the fix."""
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:

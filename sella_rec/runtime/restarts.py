@@ -17,7 +17,7 @@ def with_restarts(train: Callable[[], None], step: Step) -> None:
     """Do a step's training in other processes, and start it again where they die, twice at most.
 
     Args:
-        train: goes on from the step's checkpoints, and reports to its run as it is then.
+        train: continues from the step's checkpoints, and reports to its run as it is then.
 
     Raises:
         TrainingDiedError: it died each time.

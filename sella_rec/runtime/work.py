@@ -14,7 +14,7 @@ WORKER = "sella_rec.runtime.worker"
 
 
 class DistributedTrainingError(RuntimeError):
-    """A training in other processes cannot begin or go on; the message says why."""
+    """A training in other processes cannot begin or continue; the message says why."""
 
 
 class TrainingDiedError(DistributedTrainingError):
@@ -22,7 +22,7 @@ class TrainingDiedError(DistributedTrainingError):
 
 
 class TrainingUserError(UserError):
-    """A process of a training met an error that its user can mend; the message is that error's."""
+    """A process of a training met an error that its user can fix; the message is that error's."""
 
 
 def user_error_file(job: Path) -> Path:

@@ -171,7 +171,7 @@ def soft_tokens(lively_llm: Any) -> SoftTokens:
     with torch.no_grad():
         soft.gain.copy_(torch.tensor([0.5, 1.5, 0.8]))
         soft.set_residual(0.9, 0.4, -0.2)
-        # trained copies differ from the tables, which the residual goes on using
+        # trained copies differ from the tables, which the residual continues to use
         soft.user_vectors.add_(0.1)
         soft.item_vectors.mul_(1.1)
     return soft

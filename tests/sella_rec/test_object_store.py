@@ -136,7 +136,7 @@ def test_whatever_keeps_the_answer_back_the_wait_has_an_end_within_half_a_minute
 
 
 @pytest.mark.parametrize(
-    ("region", "address", "mend"),
+    ("region", "address", "fix"),
     [
         ("", r"https://s3\.amazonaws\.com", "taken where neither AWS_ENDPOINT_URL nor AWS_DEFAULT_REGION is set"),
         (
@@ -146,14 +146,14 @@ def test_whatever_keeps_the_answer_back_the_wait_has_an_end_within_half_a_minute
         ),
     ],
 )
-def test_awss_own_address_is_told_as_such(step_secret, monkeypatch, region, address, mend):
+def test_awss_own_address_is_told_as_such(step_secret, monkeypatch, region, address, fix):
     monkeypatch.setenv("SELLA_AWS_ENDPOINT_URL", "")
     monkeypatch.setenv("SELLA_AWS_DEFAULT_REGION", region)
     # no way out of this machine, whatever the network it is on
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{closed_port()}")
     told = error_of("s3://team/data")
     assert re.match(rf"s3://team/data: no answer from {address}: .*That is AWS's own address", told), told
-    assert mend in told
+    assert fix in told
 
 
 def test_missing_credentials_are_told_with_the_address(store, monkeypatch):

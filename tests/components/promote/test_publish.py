@@ -15,9 +15,10 @@ from sella_rec.tracking.runs import close_step_run, describe_pipeline_run, open_
 @pytest.fixture
 def client(fresh_store, monkeypatch, request, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", fresh_store())
+    store = fresh_store()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.setenv("KFP_RUN_ID", request.node.name)
-    mlflow.set_tracking_uri(None)
+    mlflow.set_tracking_uri(store)
     yield mlflow.MlflowClient()
     mlflow.end_run()
     mlflow.set_tracking_uri(None)

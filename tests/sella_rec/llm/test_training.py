@@ -118,7 +118,7 @@ def test_a_training_cut_off_goes_on_and_ends_the_same(make_scorer, prompts, plan
     (half / "trainer_state.json").write_text(state[: len(state) // 2])
     assert last_complete_checkpoint(tmp_path / "cut").name == "checkpoint-8"
 
-    # the seed of fresh weights must not matter to a training that goes on
+    # the seed of fresh weights must not matter to a training that continues
     resumed, watch = make_scorer(seed=1), Watch()
     resumed_curves = train(resumed, packer, planted, TUNE, tmp_path / "cut", watch, seed=0)
     assert watch.steps[0] == 9

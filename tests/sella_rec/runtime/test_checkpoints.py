@@ -29,7 +29,7 @@ def test_the_same_work_has_the_same_folder_wherever_its_inputs_lie(tmp_path, dat
 
 
 @pytest.mark.parametrize("left", [False, True])
-def test_a_volume_that_does_not_let_this_account_write_is_told_with_path_account_and_mend(foreign_folder, left):
+def test_a_volume_that_does_not_let_this_account_write_is_told_with_path_account_and_fix(foreign_folder, left):
     root, user = foreign_folder.path, foreign_folder.user
     if left:
         # by an attempt under another account

@@ -14,7 +14,7 @@ CONFIG = Config().to_json()
 
 
 class NoSuchColumn(UserError):  # noqa: N818 (any name does)
-    """What a user can mend."""
+    """What a user can fix."""
 
 
 @pytest.fixture(autouse=True)

@@ -119,7 +119,7 @@ def test_another_model_under_the_same_name_and_number_is_another(watcher, gatewa
     assert len(loaded) == 2
 
 
-def test_an_alias_that_points_nowhere_is_an_error_with_the_mend(registry, gateway):
+def test_an_alias_that_points_nowhere_is_an_error_with_the_fix(registry, gateway):
     with pytest.raises(RegistryError, match=r"no sella-rec@nobody.*sella promote VERSION"):
         AliasWatcher(gateway, NAME, "nobody", 10, 1).update()
 

@@ -1,4 +1,4 @@
-"""What is no request is refused with the row, the field and the mend."""
+"""What is no request is refused with the row, the field and the fix."""
 
 from __future__ import annotations
 
