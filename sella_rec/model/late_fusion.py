@@ -51,7 +51,9 @@ def fit_late_fusion(label: np.ndarray, llm: np.ndarray, collab: np.ndarray) -> L
         LateFusionError: all labels are the same.
     """
     check_both_classes(label)
-    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(np.stack([llm, collab], axis=1), label)
+    # in single precision, or stopped at scikit-learn's 1e-4, the weights depend on rounding in the logits
+    logits = np.stack([llm, collab], axis=1).astype(np.float64)
+    fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(logits, label)
     weights = fitted.coef_[0]
     return LateFusion(float(weights[0]), float(weights[1]), float(fitted.intercept_[0]))
 
