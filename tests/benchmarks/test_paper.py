@@ -151,6 +151,7 @@ def test_another_arm_shares_the_steps_that_it_can(out: Path, command: list[str],
     assert sorted(switches) == [[False] * 3, [True] * 3]
 
 
+@pytest.mark.slow
 def test_several_steps_at_once_make_the_same_rows(
     out: Path, command: list[str], steps_done: list[str], tmp_path: Path
 ) -> None:

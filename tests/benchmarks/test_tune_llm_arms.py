@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import mlflow
+import pytest
 
 from benchmarks import tune_llm_arms
 
 
+@pytest.mark.slow
 def test_a_search_gives_each_arm_its_trials_and_keeps_them(command: list[str], steps_done: list[str]) -> None:
     asked = [*command[:2], "--arms", "text-only", "collm-lightgcn", "--trials", "2", "--labels", "40"]
     asked += ["--out", "search", *command[command.index("--set") :]]

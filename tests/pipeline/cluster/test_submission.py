@@ -20,8 +20,7 @@ def values(tiny_config: Config, package: Package) -> dict[str, object]:
     return arguments(tiny_config, package, ["image=i:1"])
 
 
-def test_the_package_is_the_compiled_pipeline_and_its_name_follows_its_content(monkeypatch):
-    package = compile_package()
+def test_the_package_is_the_compiled_pipeline_and_its_name_follows_its_content(monkeypatch, package):
     assert package.content == (Path(__file__).parents[3] / "pipeline.yaml").read_bytes()
     assert package == compile_package()
     monkeypatch.setattr(submission, "compile_pipeline", lambda file, pipeline: file.write_text("another"))

@@ -28,6 +28,7 @@ def champion_of_the_same_data(small_data: Path, fresh_store: Callable[[], str], 
     return client
 
 
+@pytest.mark.slow
 def test_a_run_without_drift_trains_nothing_and_says_why(champion_of_the_same_data, config_file, tmp_path):
     command = sella_command("run", "--config", str(config_file), "--set", "retrain.policy=on-drift")
     done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True)

@@ -93,6 +93,7 @@ def begun(step):
     return len((step.checkpoints / "begun").read_text())
 
 
+@pytest.mark.slow
 def test_three_deaths_end_in_an_error_that_counts_them(tmp_path):
     import ways
 
@@ -140,6 +141,7 @@ def test_only_a_death_is_followed_by_a_restart(tmp_path, error, times):
     assert len(tried) == times == (3 if isinstance(error, TrainingDiedError) else 1)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_once_ends_as_an_undisturbed_one(
     tiny_config, genre_data, tmp_path, monkeypatch, fresh_store
 ):

@@ -144,6 +144,7 @@ def test_tags_and_data_sets_of_all_at_once(client):
         assert [each.dataset.digest for each in run.inputs.dataset_inputs] == [f"d{turn}"]
 
 
+@pytest.mark.slow
 def test_steps_in_processes_of_their_own_start_together(client, server, monkeypatch, request, tmp_path):
     import mlflow
 
