@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks._report import REPOSITORY, machine, provenance, replace_block
 from benchmarks.gpu.parts import LIMITS, run_part
+from sella_rec.runtime.supervision import exit_with_parent
 
 DONE, UNFINISHED = "done", "unfinished"
 # a CPU, and nobody waits for it
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--only-this-process", choices=LIMITS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only_this_process:
+        exit_with_parent()
         measure(arguments.only_this_process, arguments.out, arguments.rehearse)
         return
     _need_gpu(arguments.rehearse)
