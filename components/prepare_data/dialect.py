@@ -106,14 +106,23 @@ def find_dialect(file: str, data: bytes, columns: Mapping[str, str], settings: T
 def sample_rows(sample: str, separator: str) -> list[list[str]]:
     """The first rows that are not blank; none where quotation marks make no sense."""
     try:
-        return list(islice((row for row in _reader(sample, separator) if any(row)), _SAMPLE_ROWS))
+        return list(islice((row for row in _reader(sample, separator) if _filled(row)), _SAMPLE_ROWS))
     except csv.Error:
-        return [line.split(separator) for line in sample.splitlines()[:_SAMPLE_ROWS] if line]
+        return [line.split(separator) for line in _lines(sample)[:_SAMPLE_ROWS] if line.strip()]
+
+
+def _lines(text: str) -> list[str]:
+    # str.splitlines cuts at other characters, too
+    return re.split("\r\n|\n|\r", text)
+
+
+def _filled(row: list[str]) -> bool:
+    return any(cell.strip() for cell in row)
 
 
 def _reader(sample: str, separator: str) -> Iterable[list[str]]:
     if len(separator) > 1:
-        return (line.split(separator) if line else [] for line in sample.splitlines())
+        return (line.split(separator) for line in _lines(sample))
     return csv.reader(StringIO(sample, newline=""), delimiter=separator)
 
 
@@ -162,7 +171,7 @@ def _names(
     if set(names) & set(columns.values()):
         return names, True
     setting = "data.items_header" if "title" in columns else "data.interactions_header"
-    line = sample.lstrip("\r\n").splitlines()[0][:200]
+    line = _lines(sample.lstrip())[0][:200]
     if settings.header is not None:
         if len(settings.header) != len(cells):
             given = f"{setting} names {len(settings.header)} columns"
@@ -192,10 +201,10 @@ def _header_bytes(sample: str, separator: str) -> int:
     lines = 0
     if len(separator) == 1:
         reader = csv.reader(StringIO(sample, newline=""), delimiter=separator)
-        next(row for row in reader if any(row))
+        next(row for row in reader if _filled(row))
         lines = reader.line_num
     else:
-        lines = next(number for number, line in enumerate(sample.splitlines(), start=1) if line)
+        lines = next(number for number, line in enumerate(_lines(sample), start=1) if line.strip())
     text = sample.encode()
     end = next(islice(_LINE_END.finditer(text), lines - 1, None), None)
     return end.end() if end else len(text)

@@ -37,29 +37,32 @@ def find_quoting(file: str, data: bytes, start: int, separator: str, width: int)
         return Quoting(quote_char=False)
     if data.find(b'"', start) < 0:
         return Quoting()
-    problem = _problem(data, separator, width, escaped=False)
+    problem = _problem(data, start, separator, width, escaped=False)
     if not problem:
         return Quoting()
-    if rb"\"" in data and not _problem(data, separator, width, escaped=True):
+    if rb"\"" in data and not _problem(data, start, separator, width, escaped=True):
         return Quoting(escape_char="\\", note="quotation marks are escaped by a backslash")
     if separator in "\t|" and b'"' not in data[:start]:
         return Quoting(quote_char=False, note=f"quotation marks were read as text ({problem})")
     raise DataError(f'{file}: malformed CSV: {problem}; double it inside a value ("") or remove it')
 
 
-def _problem(data: bytes, separator: str, width: int, escaped: bool) -> str:
+def _problem(data: bytes, start: int, separator: str, width: int, escaped: bool) -> str:
     csv.field_size_limit(sys.maxsize)
-    text = TextIOWrapper(BytesIO(data), "utf-8", newline="")
+    file = BytesIO(data)
+    file.seek(start)
+    text = TextIOWrapper(file, "utf-8", newline="")
     escape = "\\" if escaped else None
     reader = csv.reader(text, delimiter=separator, strict=True, escapechar=escape, doublequote=not escaped)
+    above = len(data[:start].splitlines())
     line = 0
     try:
         for row in reader:
             if reader.line_num > line + _LINES and (swallowed := _swallowed(row, separator, width)):
-                return f"line {line + 1}: a quotation mark is not closed, which swallows {swallowed} rows"
+                return f"line {above + line + 1}: a quotation mark is not closed, which swallows {swallowed} rows"
             line = reader.line_num
     except csv.Error as error:
-        return f"line {line + 1}: a quotation mark is not closed or not doubled ({error})"
+        return f"line {above + line + 1}: a quotation mark is not closed or not doubled ({error})"
     return ""
 
 

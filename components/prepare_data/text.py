@@ -69,7 +69,7 @@ def _wide_without_mark(data: bytes) -> str | None:
     head = data[:4096]
     even, odd = head[::2].count(0), head[1::2].count(0)
     few, many = sorted((even, odd))
-    if many * 20 < len(head) or few * 10 > many:
+    if many * 8 < len(head) or few * 10 > many:
         return None
     return "utf-16-le" if odd > even else "utf-16-be"
 
@@ -105,7 +105,7 @@ def _detect(file: str, data: bytes, first_line: int) -> tuple[bytes, str]:
     at = data.count(b"\n", 0, first)
     line = first_line + at
     starts = (0, first, len(data) // 2, len(data) * 3 // 4)
-    lines = [each for start in starts for each in _special_lines(data, start)]
+    lines = list(dict.fromkeys(each for start in starts for each in _special_lines(data, start)))
     if sum(map(_is_utf8, lines)) >= _UTF8_SHARE * len(lines):
         text, bad = _mend(data)
         done = f"{bad} bytes are not UTF-8, while others are, and were read as cp1252 (first in line {line}:"
@@ -133,10 +133,10 @@ def _encoding_of(lines: list[bytes]) -> str | None:
     sample = b"\n".join(lines)[: 1 << 16]
     runs = re.findall(rb"[\x80-\xff]+", sample)
     alone = [run[0] for run in runs if len(run) == 1]
-    if 2 * len(alone) >= len(runs) and sum(byte in _WESTERN for byte in alone) >= 0.8 * len(alone):
+    if 2 * len(alone) >= len(runs) and sum(byte in _WESTERN for byte in alone) >= 0.75 * len(alone):
         return "cp1252"
-    # two letters are too few to tell by
-    best = from_bytes(sample, cp_isolation=_ENCODINGS).best() if sum(map(len, runs)) > 3 else None
+    # a few letters fit too many encodings
+    best = from_bytes(sample, cp_isolation=_ENCODINGS).best() if sum(map(len, runs)) > 7 else None
     return best.encoding if best else None
 
 

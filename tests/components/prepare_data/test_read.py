@@ -161,7 +161,11 @@ BAD_FILES = [
     ("r.csv", "user_id,item_id\n1,2\n1,2,3\n", "r.csv: malformed CSV: 2 values expected .* row 3 has 3: '1,2,3'"),
     ("r.csv", "user_id,item_id\n1,2\n1\n", "r.csv: malformed CSV: 2 values expected .* row 3 has 1: '1'"),
     ("r.csv", 'user_id,item_id\n1,"2\n3,4\n', "r.csv: malformed CSV: line 2: a quotation mark is not closed"),
-    ("r.csv", 'user_id,item_id\n1,2\n1,"a\n2,b\n3,"c"\n', "r.csv: malformed CSV: line 3: a quotation mark is not closed"),
+    (
+        "r.csv",
+        'user_id,item_id\n1,2\n1,"a\n2,b\n3,"c"\n',
+        "r.csv: malformed CSV: line 3: a quotation mark is not closed",
+    ),
     ("r.csv", "rating,rating\n1,2\n", "r.csv: more than one column 'rating'"),
     ("r.csv.gz", gzip.compress(csv_bytes() * 99)[:-9], "r.csv.gz: corrupt .gz file"),
     ("r.csv.gz", b"plain text", "r.csv.gz: corrupt .gz file"),
