@@ -31,6 +31,16 @@ def iso_seconds(text: pl.Series) -> pl.Series:
 
     Besides ISO: `/` or `.` between the parts of the date, UTC or GMT for Z, and a month without a day for its first.
     """
+    # the commonest shape in an eighth of the time
+    found = text.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False).dt.epoch("s")
+    rest = found.is_null() & text.is_not_null()
+    if not rest.any():
+        return found
+    others = pl.select(pl.when(rest).then(text)).to_series()
+    return found.zip_with(~rest, _any_iso_seconds(others))
+
+
+def _any_iso_seconds(text: pl.Series) -> pl.Series:
     part = text.str.extract_groups(_ISO).struct.unnest()
     parts = pl.concat_str(
         pl.concat_str("year", "month", pl.col("day").fill_null("01"), separator="-"),

@@ -11,8 +11,8 @@ from components.prepare_data.missing import Missing
 from components.prepare_data.plain import INVISIBLE, plain, stripped, wrong_type
 from components.prepare_data.table import Table
 
-# a character that some rule is about: outside printable ASCII, or one of: space " ' + . [ ` {
-_ODD = r"[^!#-&(-*,\-/-Z\\-_a-z|-~]"
+# what some rule is about: not printable ASCII, blank ends, an opening quote or bracket, a number with a point or 1e+
+_ODD = r"""[^ -~]|^[ "'`\[{]|^="| $|^[+-]?[0-9]+(?:\.|[eE]\+)"""
 _QUOTED = (
     r"""^(?:=?"+([^"]*)"+|'+([^']*)'+|`+([^`]*)`+|\u{201C}+([^\u{201C}\u{201D}]*)\u{201D}+"""
     r"""|\u{201E}+([^\u{201C}\u{201E}]*)\u{201C}+|\u{2018}+([^\u{2018}\u{2019}]*)\u{2019}+"""

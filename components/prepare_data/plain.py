@@ -32,6 +32,8 @@ def plain(table: Table, field: str) -> pl.Series:
 
 def stripped(values: pl.Series) -> pl.Series:
     """Text without white space and invisible characters at both ends."""
+    if not values.str.contains(rf"^[{BLANK}]|[{BLANK}]$").any():
+        return values
     return values.str.replace_all(rf"^[{BLANK}]+|[{BLANK}]+$", "")
 
 
