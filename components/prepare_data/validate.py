@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from components.prepare_data import columns
+from components.prepare_data.changes import Changes
+from components.prepare_data.columns import Columns
 from components.prepare_data.dialect import TextSettings
 from components.prepare_data.embedded import PREFIX, read_embedded
 from components.prepare_data.read import read_tables
@@ -26,11 +27,13 @@ class CleanData:
         rows: user_id, item_id (int64 or string), timestamp (int64, Unix seconds), label (int8, 1 a like); input order.
         items: item_id, title; one row an item, in input order.
         counts: rows read, and dropped by each rule.
+        changes: what rules changed in the values.
     """
 
     rows: pl.DataFrame
     items: pl.DataFrame
     counts: dict[str, int | str]
+    changes: Changes
 
 
 def load(config: DataConfig) -> CleanData:
@@ -40,8 +43,9 @@ def load(config: DataConfig) -> CleanData:
         DataError: anything that the input contract does not allow.
     """
     config = resolve(config)
-    items, item_counts, untitled = _load_items(config)
-    rows, row_counts = _load_interactions(config)
+    changes = Changes()
+    items, item_counts, untitled = _load_items(config, changes)
+    rows, row_counts = _load_interactions(config, changes)
     read = rows.height
     rows, items, untitled = _same_item_ids(rows, items, untitled)
     titled = rows.join(items, on="item_id", how="semi", maintain_order="left")
@@ -68,7 +72,7 @@ def load(config: DataConfig) -> CleanData:
         **item_counts,
         "items_without_rows": items.height - catalogue.height,
     }
-    return CleanData(kept, catalogue, counts)
+    return CleanData(kept, catalogue, counts, changes)
 
 
 def _tables(uri: str, names: Mapping[str, str], config: DataConfig, header: tuple[str, ...] | None) -> Iterable[Table]:
@@ -77,9 +81,11 @@ def _tables(uri: str, names: Mapping[str, str], config: DataConfig, header: tupl
     return read_tables(uri, names, TextSettings(config.encoding, config.separator, header))
 
 
-def _load_interactions(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int | str]]:
+def _load_interactions(config: DataConfig, changes: Changes) -> tuple[pl.DataFrame, dict[str, int | str]]:
     """Rows inside the window, and counts."""
-    wanted = {field: name for field, name in config.columns.model_dump().items() if field != "title"}
+    names = config.columns.model_dump()
+    wanted = {field: names[field] for field in ("user_id", "item_id", "timestamp", "label", "rating")}
+    columns = Columns(config, changes)
     frames = []
     target = ""
     read = 0
@@ -90,17 +96,12 @@ def _load_interactions(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int 
             fix = "all files need the same columns"
             raise DataError(f"{table.file}: has column '{found}' where earlier files have '{target}'; {fix}")
         target = found
-        frame = pl.DataFrame(
-            {
-                "user_id": columns.ids(table, "user_id"),
-                "item_id": columns.ids(table, "item_id"),
-                "timestamp": columns.timestamps(table),
-                "label": columns.labels(table, target, config.like_threshold),
-            }
-        )
-        read += frame.height
+        read += table.frame.height
         # table by table, so that a file larger than memory passes where the window is small
-        frames.append(_in_window(frame, config))
+        frames.append(_in_window(columns.interactions(table, target), config))
+    columns.tell()
+    if read and read == columns.rows_missing:
+        raise DataError(f"{config.interactions}: a user_id, item_id, timestamp or {target} is missing in every row")
     if not read:
         raise DataError(f"{config.interactions}: contains no rows")
     rows = _concat(frames)
@@ -108,7 +109,14 @@ def _load_interactions(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int 
         window = f"from {config.window_from or 'the first'} until {config.window_until or 'the last'}"
         fix = "check data.window_from and data.window_until"
         raise DataError(f"{config.interactions}: none of its {read} rows is in the window {window}; {fix}")
-    return rows, {"target": target, "rows_read": read, "rows_outside_window": read - rows.height}
+    outside = read - columns.rows_missing - rows.height
+    counts: dict[str, int | str] = {
+        "target": target,
+        "rows_read": read,
+        "rows_missing": columns.rows_missing,
+        "rows_outside_window": outside,
+    }
+    return rows, counts
 
 
 def _in_window(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
@@ -131,17 +139,15 @@ def _active(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
     return active
 
 
-def _load_items(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int], pl.DataFrame]:
+def _load_items(config: DataConfig, changes: Changes) -> tuple[pl.DataFrame, dict[str, int], pl.DataFrame]:
     """Titled items, counts, and the item_ids that have no title in any row."""
     names = config.columns.model_dump()
+    columns = Columns(config, changes)
     frames = []
-    cleaned = 0
     wanted = {field: names[field] for field in ("item_id", "title")}
     for table in _tables(config.items, wanted, config, config.items_header):
         table.require("item_id", "title")
-        titles = columns.titles(table, config.reject_title)
-        cleaned += int((titles != table.frame["title"].cast(pl.String)).sum())
-        frames.append(pl.DataFrame({"item_id": columns.ids(table, "item_id"), "title": titles}))
+        frames.append(columns.items(table))
     items = _concat(frames)
     titled = items.drop_nulls("title")
     if titled.is_empty():
@@ -149,10 +155,11 @@ def _load_items(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int], pl.Da
     kept = titled.unique("item_id", keep="last", maintain_order=True)
     untitled = items.join(kept, on="item_id", how="anti").select("item_id").unique()
     counts = {
-        "items_read": items.height,
+        "items_read": items.height + columns.items_missing,
+        "items_missing": columns.items_missing,
         "items_without_title": untitled.height,
         "items_duplicate": items.height - kept.height - untitled.height,
-        "items_title_cleaned": cleaned,
+        "items_title_cleaned": columns.titles_cleaned,
     }
     return kept, counts, untitled
 
