@@ -58,7 +58,7 @@ def output_folder(
     _check_folder(path, final, older, option)
     with writing_told(path, option), atomic_output(final) as temporary:
         yield temporary
-        names = sorted(os.listdir(temporary))
+        names = sorted(each.name for each in temporary.iterdir())
         (temporary / MARKER).write_text(json.dumps({"made_by": "sella-rec", "files": names}, indent=1) + "\n")
         # what came into it while we worked
         _check_folder(path, final, older, option)

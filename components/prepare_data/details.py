@@ -32,10 +32,10 @@ def make_details(
         ratings: as `sum_counts` returns it.
 
     Returns:
-        ratings: a list of value (as read, before anything is dropped) and rows; widest_users: user_id, rows, like_share;
-        widest_items: item_id, title, rows, like_share; timeline: a list of equally long bins, each from (ISO 8601 UTC),
-        train, valid, test (rows); repeated_rows: rows beyond the first of a user and an item that `data.duplicates: all`
-        kept; and what `Changes.to_dict` returns.
+        ratings: values (as read, before any is dropped) and rows; widest_users: user_id, rows, like_share;
+        widest_items: item_id, title, rows, like_share; timeline: a list of equally long bins, each with from (ISO 8601
+        UTC), train, valid, test (rows); repeated_rows: rows beyond the first of a user and an item, which
+        `data.duplicates: all` keeps; and what `Changes.to_dict` returns.
     """
     widest_items = _widest(rows, "item_id").join(items, on="item_id", how="left", maintain_order="left")
     return {
@@ -66,7 +66,7 @@ def count_values(values: pl.Series) -> pl.DataFrame:
 
 
 def sum_counts(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """value and rows of all files, by value; many values of which are put together in bins, named by their lower end."""
+    """value and rows of all files, by value; more than forty values are put in bins, named by their lower end."""
     if len({part["value"].dtype for part in parts}) > 1:
         parts = [part.with_columns(pl.col("value").cast(pl.String)) for part in parts]
     counts = pl.concat(parts).drop_nulls("value").group_by("value").agg(pl.col("rows").sum())
@@ -97,9 +97,7 @@ def _timeline(timestamps: np.ndarray, splits: pl.Series) -> list[dict[str, Any]]
     bins = (timestamps - first) // seconds
     counts = {name: np.bincount(bins[(splits == name).to_numpy()], minlength=_TIME_BINS) for name in SPLITS}
     used = int(bins.max()) + 1
-    return [
-        {"from": iso(first + n * seconds), **{name: int(counts[name][n]) for name in SPLITS}} for n in range(used)
-    ]
+    return [{"from": iso(first + n * seconds), **{name: int(counts[name][n]) for name in SPLITS}} for n in range(used)]
 
 
 def _repeated(rows: pl.DataFrame) -> int:

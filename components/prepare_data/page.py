@@ -59,8 +59,8 @@ def _bars(timeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
             height = 100 * each[name] / highest
             parts.append({"split": name, "y": 100 - bottom - height, "height": height})
             bottom += height
-        told = ", ".join(f"{name} {each[name]:,}" for name in SPLITS if each[name])
-        bars.append({"x": number * width, "width": width * 0.86, "parts": parts, "told": f"from {each['from']}: {told}"})
+        rows = ", ".join(f"{name} {each[name]:,}" for name in SPLITS if each[name])
+        bars.append({"x": number * width, "width": width * 0.86, "parts": parts, "told": f"{each['from']}: {rows}"})
     return bars
 
 
@@ -69,7 +69,7 @@ def _number(value: Any) -> str:
 
 
 def _share(value: float) -> str:
-    return "under 0.1%" if 0 < value < 0.001 else f"{value:.1%}"
+    return "<0.1%" if 0 < value < 0.001 else f"{value:.1%}"
 
 
 def _day(value: str) -> str:

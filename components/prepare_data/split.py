@@ -104,8 +104,8 @@ def _check(rows: pl.DataFrame, name: str, config: DataConfig, ratings: pl.DataFr
     if split["label"].n_unique() == 1:
         what = "likes" if split["label"][0] else "dislikes"
         raise DataError(
-            f"{config.interactions}: all {split.height:,} rows of the {name} split are {what}, and training needs both; "
-            f"a like is a rating >= {config.like_threshold:g} (data.like_threshold) or label 1; "
+            f"{config.interactions}: all {split.height:,} rows of the {name} split are {what}, and training needs "
+            f"both; a like is a rating >= {config.like_threshold:g} (data.like_threshold) or label 1; "
             f"{_both_classes(rows, ratings, config)}"
         )
 
@@ -130,10 +130,11 @@ def _both_classes(rows: pl.DataFrame, ratings: pl.DataFrame | None, config: Data
         return f"{likes:.0%} of all rows are likes: a larger split, or another data.split, may hold both"
     if ratings is None or ratings.height < 2 or not ratings["value"].dtype.is_numeric():
         return "the input has one kind only: add rows of the other"
-    at_least = ratings.sort("value", descending=True).with_columns(share=pl.col("rows").cum_sum() / pl.col("rows").sum())
-    middle = at_least.head(-1).sort((pl.col("share") - 0.5).abs())["value"][0]
-    span = f"ratings there are from {ratings['value'].min():g} to {ratings['value'].max():g}"
-    return f"{span}, use --set data.like_threshold={middle:g}"
+    share = pl.col("rows").cum_sum() / pl.col("rows").sum()
+    # the lowest value would make a like of every row
+    values = ratings.sort("value", descending=True).with_columns(near=(share - 0.5).abs())[:-1]["value", "near"]
+    low, high, middle = ratings["value"].min(), ratings["value"].max(), values.sort("near")["value"][0]
+    return f"ratings there are from {low!s} to {high!s}, use --set data.like_threshold={middle!s}"
 
 
 def histories(rows: pl.DataFrame, length: int, same_second: bool = False) -> pl.Series:

@@ -66,8 +66,10 @@ class Table:
         flat = {_flat(name): name for name in self.present if name not in taken}
         # movieId for item_id has a likeness of 0.46
         near = difflib.get_close_matches(_flat(self.columns[field]), flat, n=1, cutoff=0.4)
-        name = flat[near[0]] if near else "NAME"
-        hint = f"the closest is '{name}'; " if near else ""
+        # of one column left, that is the likeliest
+        found = [flat[key] for key in near] or (list(flat.values()) if len(flat) == 1 else [])
+        name = found[0] if found else "NAME"
+        hint = f"the {'closest' if near else 'only other one'} is '{name}'; " if found else ""
         there = ", ".join(f"'{column}'" for column in self.present)
         return f"{hint}use --set {shlex.quote(f'data.columns.{field}={name}')} (columns: {there})"
 

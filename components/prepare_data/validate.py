@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -20,7 +21,6 @@ from sella_rec.config import DataConfig
 from sella_rec.data.errors import DataError
 from sella_rec.data.named import resolve
 from sella_rec.data.training_reference import iso
-
 
 Counts = dict[str, int | str]
 
@@ -81,12 +81,16 @@ def _titled(
     counts["rows_item_without_title"] = without_title
     counts["rows_item_unknown"] = rows.height - titled.height - without_title
     if titled.is_empty():
-        mine, theirs = (", ".join(map(repr, frame["item_id"].unique(maintain_order=True)[:3])) for frame in (rows, items))
+        there, here = (_some(frame["item_id"]) for frame in (rows, items))
         raise DataError(
-            f"{config.items}: contains none of the items of {config.interactions} (item_id {mine} there, {theirs} "
-            f"here); name a column that both files have: --set data.columns.item_id=NAME"
+            f"{config.items}: contains none of the items of {config.interactions} (item_id {there} there, {here} "
+            "here); name a column that both files have: --set data.columns.item_id=NAME"
         )
     return titled
+
+
+def _some(ids: pl.Series) -> str:
+    return ", ".join(map(repr, ids.head(1000).unique(maintain_order=True)[:3]))
 
 
 def _tables(uri: str, names: Mapping[str, str]) -> Iterable[Table]:
@@ -130,9 +134,9 @@ def _load_interactions(config: DataConfig, changes: Changes) -> tuple[pl.DataFra
     return rows, counts, sum_counts(values)
 
 
-def _window(config: DataConfig, times: Iterable[int | None]) -> str:
+def _window(config: DataConfig, times: list[Any]) -> str:
     """The window, the times that the rows have, and the window that holds them all."""
-    known = [time for time in times if time is not None]
+    known = [int(time) for time in times if time is not None]
     first, last = iso(min(known)), iso(max(known))
     all_of_it = {"window_from": first, "window_until": iso(max(known) + 1)}
     set_ones = {name: wide for name, wide in all_of_it.items() if getattr(config, name) is not None}

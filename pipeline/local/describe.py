@@ -7,10 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from glob import glob
 from pathlib import Path
 from typing import Any
 
+from fsspec.implementations.local import LocalFileSystem
 from rich.console import Console
 
 from components.prepare_data.details import DETAILS_FILE
@@ -76,5 +76,5 @@ def local_inputs(config: DataConfig) -> list[Path]:
     for address in (config.interactions, config.items, config.source):
         path = (address or "").removeprefix("file://")
         if path and "::" not in path and "://" not in path:
-            found += [Path(path)] if Path(path).exists() else map(Path, glob(path, recursive=True))
+            found += [Path(path)] if Path(path).exists() else map(Path, LocalFileSystem().glob(path))
     return found
