@@ -27,6 +27,7 @@ from benchmarks.paper.rows import stages_of
 from benchmarks.paper.run import data_settings, data_state
 from pipeline.packaged import PACKAGED
 from sella_rec.config import Config, load_config
+from sella_rec.outputs import OutputPathError, check_growing_folder
 
 SEED = 0
 LLM_ARMS = [name for name, arm in ARMS.items() if arm.kind in ("text_only", "fused")]
@@ -95,6 +96,10 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--config", default="movielens-1m", metavar="FILE", help="YAML file, or a packaged one")
     parser.add_argument("--set", nargs="+", default=[], action="extend", dest="overrides", metavar="FIELD=VALUE")
     options = parser.parse_args(given)
+    try:
+        check_growing_folder(options.out, ("stages",), "--out")
+    except OutputPathError as error:
+        parser.error(str(error))
     overrides = [*data_settings(options.data), *options.overrides]
     config = load_config(PACKAGED.get(options.config, options.config), overrides)
     version = data_state(config, options.data)

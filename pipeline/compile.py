@@ -7,10 +7,13 @@ from pathlib import Path
 from kfp.compiler import Compiler
 
 from pipeline import dag, recommend_dag
+from pipeline.steps import PIPELINES
 from sella_rec.files import atomic_output
 
 _BUILDERS = {"train": dag.build_pipeline, "recommend": recommend_dag.build_pipeline}
 FILES = {"train": "pipeline.yaml", "recommend": "recommend.yaml"}
+# how the compiler begins each
+BEGINS = {pipeline: f"# PIPELINE DEFINITION\n# Name: {name}\n" for pipeline, name in PIPELINES.items()}
 
 
 def compile_pipeline(output: Path, pipeline: str = "train") -> None:

@@ -22,10 +22,12 @@ from sella_rec.transient import PatientStore
 def atomic_output(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling path to write a file or folder to; move it into place on success.
 
-    A previous output at `path` is replaced. On an exception the temporary is removed and `path` is untouched.
+    A previous output at `path` is replaced, by one of its kind: steps own their outputs. For a path that a user names,
+    see `outputs`. On an exception the temporary is removed and `path` is untouched.
 
     Raises:
         FileNotFoundError: the block wrote nothing to the temporary path.
+        IsADirectoryError, NotADirectoryError: it wrote a file where a folder is, or a folder where a file is.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -37,17 +39,24 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         yield temporary
         if not temporary.exists():
             raise FileNotFoundError(f"nothing was written to {temporary}; {final} is unchanged")
+        if final.is_dir() and not temporary.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder is in the place of the file", str(final))
         if final.is_dir():
             # a folder cannot be replaced in one move: out of the way first, so that a kill loses neither
             final.replace(replaced)
-        temporary.replace(final)
+        try:
+            temporary.replace(final)
+        except OSError:
+            if replaced.exists():
+                replaced.replace(final)
+            raise
         _remove(replaced)
     finally:
         _remove(temporary)
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -43,6 +43,7 @@ from sella_rec.data.dataset import PreparedData
 from sella_rec.data.errors import DataError
 from sella_rec.data.version import data_version
 from sella_rec.files import atomic_output
+from sella_rec.outputs import OutputPathError, check_growing_folder
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 Rows = dict[str, dict[int, Row]]
@@ -52,10 +53,11 @@ def main(given: list[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(given)
     try:
+        check_growing_folder(options.out, ("request.json", "rows.jsonl"), "--out")
         if not options.table:
             run(options)
         text = table(options.out)
-    except (ConfigError, DataError) as error:
+    except (ConfigError, DataError, OutputPathError) as error:
         parser.error(str(error))
     print(text)
     (options.out / "table.md").write_text(text + "\n")

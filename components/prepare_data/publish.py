@@ -1,9 +1,11 @@
-"""Shows the data in MLflow: the splits as inputs of the run, and the report."""
+"""Shows the data in MLflow: the splits as inputs of the run, and the report, also as a page."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from components.prepare_data.details import DETAILS_FILE
+from components.prepare_data.page import PAGE
 from sella_rec.tracking.runs import StepRun
 from sella_rec.tracking.shared_writes import log_inputs
 
@@ -24,4 +26,5 @@ def log_data(run: StepRun, folder: Path) -> None:
         inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", split)]))
     for run_id in run.run_ids():
         log_inputs(run.client, run_id, inputs)
-        run.client.log_artifact(run_id, str(folder / "report.json"), "data")
+        for name in ("report.json", DETAILS_FILE, PAGE):
+            run.client.log_artifact(run_id, str(folder / name), "data")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import polars as pl
 
 from sella_rec.config import DataConfig
 from sella_rec.data.dataset import SPLITS
+from sella_rec.data.training_reference import iso
 
 Report = dict[str, int | float | str]
+# Rules by which rows and items are dropped, in their order: how to say it, and the setting that decides, if one does.
+DROPPED = {
+    "rows_outside_window": ("outside the window", "data.window_from, data.window_until"),
+    "rows_item_without_title": ("of items without a title", ""),
+    "rows_item_unknown": ("of items that the items table lacks", ""),
+    "rows_inactive": ("of users or items with too few rows", "data.min_user_rows, data.min_item_rows"),
+    "rows_duplicate": ("older ones of the same user and item", "data.duplicates"),
+    "items_without_title": ("without a title", "data.reject_title"),
+    "items_duplicate": ("further rows of the same item", ""),
+    "items_without_rows": ("without a row", "data.catalogue"),
+}
 
 
 def make_report(config: DataConfig, counts: Report, rows: pl.DataFrame, items: pl.DataFrame) -> Report:
@@ -20,12 +30,14 @@ def make_report(config: DataConfig, counts: Report, rows: pl.DataFrame, items: p
         rows: user_id, item_id, timestamp, label, split, history, warm.
         items: item_id, title.
     """
+    known = float(counts["items_read"]) - float(counts["items_duplicate"])
     title_length = items["title"].str.len_chars()
     report: Report = {
         "interactions": config.interactions,
         "items": config.items,
         "split": config.split,
         **counts,
+        "items_without_title_share": _share(counts["items_without_title"], known),
         "rows": rows.height,
         "users": rows["user_id"].n_unique(),
         "items_kept": items.height,
@@ -46,24 +58,26 @@ def _split_report(split: pl.DataFrame, total: int) -> Report:
     warm = int(split["warm"].sum())
     return {
         "rows": split.height,
-        "row_share": round(split.height / total, 6),
+        "row_share": _share(split.height, total),
         "users": split["user_id"].n_unique(),
         "items": split["item_id"].n_unique(),
         "likes": int(split["label"].sum()),
         "like_share": _mean(split["label"]),
         "warm_rows": warm,
+        "warm_share": _share(warm, split.height),
         "cold_rows": split.height - warm,
-        "from": _iso(split["timestamp"].min()),
-        "until": _iso(split["timestamp"].max()),
+        "cold_share": _share(split.height - warm, split.height),
+        "from": iso(split["timestamp"].min()),
+        "until": iso(split["timestamp"].max()),
         "history_mean": _mean(lengths),
         "history_max": int(lengths.max() or 0),  # type: ignore[arg-type]
         "history_empty": int((lengths == 0).sum()),
     }
 
 
+def _share(part: int | float | str, whole: int | float | str) -> float:
+    return round(float(part) / float(whole), 6) if whole else 0.0
+
+
 def _mean(values: pl.Series) -> float:
     return round(float(values.mean() or 0.0), 6)  # type: ignore[arg-type]
-
-
-def _iso(seconds: object) -> str:
-    return datetime.fromtimestamp(int(str(seconds)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

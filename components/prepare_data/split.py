@@ -11,16 +11,18 @@ import pyarrow as pa
 from sella_rec.config import HALF, DataConfig
 from sella_rec.data.dataset import SPLITS
 from sella_rec.data.errors import DataError
+from sella_rec.data.training_reference import iso
 
 MIN_ROWS = 3
 _CHUNK_ROWS = 1 << 20
 
 
-def split_rows(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+def split_rows(rows: pl.DataFrame, config: DataConfig, ratings: pl.DataFrame | None = None) -> pl.DataFrame:
     """Sort by (user_id, timestamp, input order) and add `split`, `history` and `warm`.
 
     Args:
         rows: user_id, item_id, timestamp (int64, Unix seconds), label (int8), in input order.
+        ratings: value and rows, if labels are made from ratings: for the error, which names a better threshold.
 
     Returns:
         The same rows with `split` (train, valid or test), `history` (list of item_id, oldest first: at most
@@ -35,7 +37,7 @@ def split_rows(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
     split = _by_user(config) if config.split == "per_user" else _by_time(rows["timestamp"], config)
     rows = rows.with_columns(split=split)
     for name in SPLITS:
-        _check(rows.filter(pl.col("split") == name), name, rows.height, config)
+        _check(rows, name, config, ratings)
     in_train = pl.col("split") == "train"
     warm = in_train.any().over("user_id") & in_train.any().over("item_id")
     return rows.with_columns(warm=warm, history=histories(rows, config.history_length, config.include_same_timestamp))
@@ -94,20 +96,45 @@ def unix_seconds(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _check(split: pl.DataFrame, name: str, rows: int, config: DataConfig) -> None:
+def _check(rows: pl.DataFrame, name: str, config: DataConfig, ratings: pl.DataFrame | None) -> None:
+    split = rows.filter(pl.col("split") == name)
     if split.is_empty():
-        if config.split == "per_user":
-            fix = f"it needs users with at least {MIN_ROWS} rows"
-        else:
-            fix = "change data.valid_from and data.test_from, or data.valid_fraction and data.test_fraction"
-        what = f"the {name} split is empty ({rows} rows in all, data.split is {config.split})"
-        raise DataError(f"{config.interactions}: {what}; {fix}")
+        what = f"the {name} split is empty ({rows.height:,} rows in all, data.split is {config.split})"
+        raise DataError(f"{config.interactions}: {what}; {_fill(rows, config)}")
     if split["label"].n_unique() == 1:
         what = "likes" if split["label"][0] else "dislikes"
         raise DataError(
-            f"{config.interactions}: all {split.height} rows of the {name} split are {what}, and training needs both; "
-            f"a like is a rating >= {config.like_threshold:g} (data.like_threshold) or label 1"
+            f"{config.interactions}: all {split.height:,} rows of the {name} split are {what}, and training needs "
+            f"both; a like is a rating >= {config.like_threshold:g} (data.like_threshold) or label 1; "
+            f"{_both_classes(rows, ratings, config)}"
         )
+
+
+def _fill(rows: pl.DataFrame, config: DataConfig) -> str:
+    """How no split is empty."""
+    moments = rows["timestamp"].unique().sort()
+    if config.split == "per_user":
+        fix = f"it needs users with at least {MIN_ROWS} rows"
+        return f"{fix}, or --set data.split=by_time" if len(moments) >= len(SPLITS) else fix
+    if len(moments) < len(SPLITS):
+        return "it needs rows of at least three different times, or --set data.split=per_user"
+    valid = min(int(len(moments) * 0.8), len(moments) - 2)
+    test = min(max(int(len(moments) * 0.9), valid + 1), len(moments) - 1)
+    return f"use --set data.valid_from={iso(moments[valid])} --set data.test_from={iso(moments[test])}"
+
+
+def _both_classes(rows: pl.DataFrame, ratings: pl.DataFrame | None, config: DataConfig) -> str:
+    """How every split has likes and dislikes."""
+    likes = float(rows["label"].mean())  # type: ignore[arg-type]
+    if 0 < likes < 1:
+        return f"{likes:.0%} of all rows are likes: a larger split, or another data.split, may hold both"
+    if ratings is None or ratings.height < 2 or not ratings["value"].dtype.is_numeric():
+        return "the input has one kind only: add rows of the other"
+    share = pl.col("rows").cum_sum() / pl.col("rows").sum()
+    # the lowest value would make a like of every row
+    values = ratings.sort("value", descending=True).with_columns(near=(share - 0.5).abs())[:-1]["value", "near"]
+    low, high, middle = ratings["value"].min(), ratings["value"].max(), values.sort("near")["value"][0]
+    return f"ratings there are from {low!s} to {high!s}, use --set data.like_threshold={middle!s}"
 
 
 def histories(rows: pl.DataFrame, length: int, same_second: bool = False) -> pl.Series:

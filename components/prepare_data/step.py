@@ -8,7 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
-from components.prepare_data.report import Report, make_report
+from components.prepare_data.details import DETAILS_FILE, make_details
+from components.prepare_data.drops import drops_told
+from components.prepare_data.page import PAGE, make_page
+from components.prepare_data.report import DROPPED, Report, make_report
 from components.prepare_data.split import split_rows
 from components.prepare_data.validate import load
 from sella_rec.config import Config
@@ -20,33 +23,29 @@ from sella_rec.tracking.tracker import Tracker
 logger = logging.getLogger(__name__)
 
 ROW_COLUMNS = ("user_id", "item_id", "timestamp", "label", "history", "warm")
-DROPPED = (
-    "rows_outside_window",
-    "rows_item_without_title",
-    "rows_item_unknown",
-    "rows_inactive",
-    "rows_duplicate",
-    "items_without_title",
-    "items_duplicate",
-    "items_without_rows",
-)
 
 
 def prepare_data(config: Config, output: Path, tracker: Tracker) -> Report:
     """Read, validate and split the data of `config.data` into the folder `output` (see `sella_rec.data.dataset`).
 
     Returns:
-        The data report, which is also `output/report.json`; docs/your-data.md describes its keys.
+        The data report, which is also `output/report.json`; docs/your-data.md describes its keys. Beside it are
+        `report_details.json` (see `details`) and both as a page, `report.html`.
 
     Raises:
         DataError: input that violates the contract; `output` is unchanged.
     """
     clean = load(config.data)
-    rows = split_rows(clean.rows, config.data)
+    with drops_told(clean.counts):
+        rows = split_rows(clean.rows, config.data, clean.ratings if clean.counts["target"] == "rating" else None)
     report = make_report(config.data, dict(clean.counts), rows, clean.items)
+    details = make_details(config.data, rows, clean.items, clean.ratings, clean.changes)
     with atomic_output(output) as folder:
         folder.mkdir()
         _write(folder, rows, clean.items, report)
+        # beside the flat report, whose values all become metrics
+        (folder / DETAILS_FILE).write_text(json.dumps(details, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / PAGE).write_text(make_page(config.data, report, details), encoding="utf-8")
     counts = report["rows"], report["users"], report["items_kept"]
     logger.info("prepared %d rows of %d users and %d items in %s", *counts, output)
     for rule in DROPPED:
@@ -54,7 +53,8 @@ def prepare_data(config: Config, output: Path, tracker: Tracker) -> Report:
             logger.warning("dropped %s: %s", rule, report[rule])
     tracker.params({key: value for key, value in report.items() if isinstance(value, str)})
     tracker.metrics({key: float(value) for key, value in report.items() if not isinstance(value, str)})
-    tracker.artifact(output / "report.json")
+    for name in ("report.json", DETAILS_FILE, PAGE):
+        tracker.artifact(output / name)
     return report
 
 

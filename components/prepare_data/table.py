@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import polars as pl
 
 from sella_rec.data.errors import DataError
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,29 @@ class Table:
         raise DataError(f"{self.file}: neither {names} is a column; {self._fix(fields[-1])}")
 
     def reject(self, field: str, bad: pl.Series, rule: str) -> None:
-        """Raise DataError for the first row where the boolean `bad` is true."""
-        row = bad.arg_max()
-        if row is None or not bad[row]:
+        """Raise DataError for the rows where the boolean `bad` is true; it shows up to five of them."""
+        if not bad.any():
             return
-        where = f"{self.file}, row {self.first_row + row}, column '{self.columns[field]}'"
-        raise DataError(f"{where}: {rule} (got {self.frame[field][row]!r})")
+        rows = bad.fill_null(False).arg_true()
+        first, *more = ((self.first_row + row, repr(self.frame[field][row])) for row in rows.head(_SHOWN))
+        where = f"{self.file}, row {first[0]}, column '{self.columns[field]}'"
+        also = [f"row {row} ({value})" for row, value in more]
+        if len(rows) > _SHOWN:
+            also.append(f"{len(rows) - _SHOWN:,} more up to row {self.first_row + rows[-1]}")
+        others = f"; also {', '.join(also)}" if also else ""
+        raise DataError(f"{where}: {rule} (got {first[1]}){others}")
 
     def _fix(self, field: str) -> str:
         taken = set(self.columns.values())
         flat = {_flat(name): name for name in self.present if name not in taken}
         # movieId for item_id has a likeness of 0.46
         near = difflib.get_close_matches(_flat(self.columns[field]), flat, n=1, cutoff=0.4)
-        name = flat[near[0]] if near else "NAME"
-        hint = f"the closest is '{name}'; " if near else ""
+        # of one column left, that is the likeliest
+        found = [flat[key] for key in near] or (list(flat.values()) if len(flat) == 1 else [])
+        name = found[0] if found else "NAME"
+        hint = f"the {'closest' if near else 'only other one'} is '{name}'; " if found else ""
         there = ", ".join(f"'{column}'" for column in self.present)
-        return f"{hint}use --set data.columns.{field}={name} (columns: {there})"
+        return f"{hint}use --set {shlex.quote(f'data.columns.{field}={name}')} (columns: {there})"
 
 
 def _flat(name: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +27,8 @@ from sella_rec.files import atomic_output, open_store
 
 SUMMARY, MANIFEST = "_summary.json", "_manifest.json"
 _PLAN_KEY = b"sella.plan"
+_SHARD = re.compile(r"shard=\d{3,}")
+_SHOWN = 5
 
 
 class OutputError(UserError):
@@ -109,15 +112,38 @@ class Output:
         return content, table
 
     def check(self, plan: BatchPlan) -> None:
-        """Reject a folder that holds another plan's parts: nothing is overwritten, and two models are never mixed.
+        """Reject a folder that holds another plan's parts, or what is not ours: nothing is overwritten, and two models
+        are never mixed.
 
         Raises:
             OutputError: it does, or the store refuses.
         """
+        self.check_ours()
         with self._clear_errors():
             found = self.filesystem.glob(f"{self.path}/shard=*/part.parquet")
         for shard in sorted(int(path.split("/")[-2].removeprefix("shard=")) for path in found):
             self.holds(shard, plan)
+
+    def check_ours(self) -> None:
+        """Reject a folder with files that are not a batch's; hidden ones, which readers pass over, are left alone.
+
+        Raises:
+            OutputError: it has some, or is a file, or the store refuses.
+        """
+        with self._clear_errors():
+            is_file = self.filesystem.isfile(self.path)
+            listed = self.filesystem.ls(self.path, detail=False) if self.filesystem.isdir(self.path) else []
+        if is_file:
+            raise OutputError(f"{self.uri}: is a file; choose another folder")
+        names = sorted(str(path).rstrip("/").rpartition("/")[2] for path in listed)
+        shards = [name for name in names if _SHARD.fullmatch(name)]
+        foreign = [name for name in names if name not in shards and not name.startswith((".", "_"))]
+        # without a shard they are another program's, and would be overwritten
+        foreign += [] if shards else [name for name in names if name in (SUMMARY, MANIFEST)]
+        if foreign:
+            more = f" and {len(foreign) - _SHOWN:,} more" if len(foreign) > _SHOWN else ""
+            held = f"holds what is not a batch's: {', '.join(foreign[:_SHOWN])}{more}"
+            raise OutputError(f"{self.uri}: {held}. It is kept as it is: choose a new or empty folder")
 
     def _check(self, name: str, schema: pa.Schema, plan: BatchPlan) -> None:
         text = (schema.metadata or {}).get(_PLAN_KEY)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ import typer
 
 from pipeline.packaged import PACKAGED
 from sella_rec.errors import UserError
+from sella_rec.outputs import told_refusal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,16 +56,52 @@ def open_console() -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
+class _Ended(BaseException):
+    """SIGTERM or SIGHUP: as an exception, so that unfinished files are removed."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.code = 128 + number
+
+
 @contextmanager
 def clean_errors() -> Iterator[None]:
-    """Show the errors that are meant for users as one message."""
+    """Show the errors that are meant for users, and a request to end, as one message."""
     try:
-        yield
+        with _ended_by_signals():
+            yield
     except UserError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    except (KeyboardInterrupt, _Ended) as ended:
+        typer.echo("Stopped. What was there before is unchanged.", err=True)
+        raise typer.Exit(getattr(ended, "code", 130)) from None
     except BrokenPipeError:
         # as in `sella score | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        told = told_refusal(error)
+        if told is None:
+            raise
+        typer.echo(told, err=True)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        # only the main thread may set handlers
+        yield
+        return
+
+    def end(number: int, _frame: object) -> None:
+        raise _Ended(number)
+
+    # nohup has a command ignore SIGHUP
+    wanted = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

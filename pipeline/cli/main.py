@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -84,11 +85,17 @@ def compile_(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the files to.")] = Path(),
 ) -> None:
     """Compile the pipelines to YAML for Kubeflow Pipelines: pipeline.yaml and recommend.yaml."""
-    from pipeline.compile import FILES, compile_pipeline
+    with clean_errors():
+        from pipeline.compile import BEGINS, FILES, compile_pipeline
+        from sella_rec.outputs import check_output_file, output_file
 
-    for pipeline, name in FILES.items():
-        compile_pipeline(output / name, pipeline)
-        typer.echo(f"wrote {output / name}")
+        # both before the first is written
+        for pipeline, name in FILES.items():
+            check_output_file(output / name, BEGINS[pipeline], beside=output / "compiled")
+        for pipeline, name in FILES.items():
+            with output_file(output / name, BEGINS[pipeline], beside=output / "compiled") as file:
+                compile_pipeline(file, pipeline)
+            typer.echo(f"wrote {output / name}")
 
 
 @app.command()
@@ -99,14 +106,21 @@ def data(
     items: Items = None,
     source: Source = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder to write the prepared splits and items to (Parquet).")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder to write the prepared splits and items to (Parquet), with the report: a new or empty one, or "
+            "one that this command wrote.",
+        ),
     ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report as a page, too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Validate and describe a data set without training."""
     with clean_errors():
         from pipeline.local.describe import describe_data
 
-        describe_data(load(config, overrides, interactions, items, source), output, open_console())
+        describe_data(load(config, overrides, interactions, items, source), output, html, as_json, open_console())
 
 
 @app.command()
@@ -128,12 +142,15 @@ def score(
     if (pairs is None) == (user is None or not item):
         raise typer.BadParameter("use either --pairs FILE, or --user USER_ID with --item ITEM_ID")
     with clean_errors():
-        from pipeline.predict.scores import one_users_pairs, read_pairs, score_pairs
+        from pipeline.predict.scores import SCORES_BEGIN, one_users_pairs, read_pairs, score_pairs
+        from sella_rec.outputs import output_file
 
-        wanted = read_pairs(pairs) if pairs else one_users_pairs(str(user), item or [])
-        scores = score_pairs(bundle, wanted)
+        with output_file(output, SCORES_BEGIN, [pairs] if pairs else []) if output else nullcontext() as file:
+            wanted = read_pairs(pairs) if pairs else one_users_pairs(str(user), item or [])
+            scores = score_pairs(bundle, wanted)
+            if file:
+                scores.write_csv(file)
         if output:
-            scores.write_csv(output)
             typer.echo(f"wrote {scores.height} scores to {output}")
         else:
             typer.echo(scores.write_csv(), nl=False)

@@ -2,79 +2,79 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
+from fsspec.implementations.local import LocalFileSystem
 from rich.console import Console
-from rich.table import Table
 
-from components.prepare_data.report import Report
-from components.prepare_data.step import DROPPED, prepare_data
-from sella_rec.config import Config
-from sella_rec.data.dataset import SPLITS
+from components.prepare_data.details import DETAILS_FILE
+from components.prepare_data.page import BEGINS, PAGE
+from components.prepare_data.step import prepare_data
+from pipeline.local.report_text import print_report
+from sella_rec.config import Config, DataConfig
+from sella_rec.outputs import output_file, output_folder
 from sella_rec.tracking.tracker import Tracker
 
-_COLUMNS = {
-    "rows": "rows",
-    "users": "users",
-    "items": "items",
-    "like_share": "likes",
-    "warm_rows": "warm",
-    "cold_rows": "cold",
-    "history_mean": "history",
-    "from": "from",
-    "until": "until",
-}
+# What an unsigned folder of prepared data holds: those made before folders were signed, and outputs of the step
+_TABLES = ("train", "valid", "test", "items", "users", "reference")
+_NAMES = {f"{table}.parquet" for table in _TABLES} | {"report.json", "reference.json", "steps.json"}
 
 
-def describe_data(config: Config, output: Path | None, console: Console) -> None:
+def describe_data(config: Config, output: Path | None, html: Path | None, as_json: bool, console: Console) -> None:
     """Prepare the data as a run would, print the report, and keep the folder if `output` is given.
+
+    Args:
+        html: file to write the report to as a page.
+        as_json: print the report and its details as one JSON object instead of text.
 
     Raises:
         DataError: the data violate the input contract.
+        OutputPathError: an output would replace what is not ours, or cannot be written; nothing is changed.
     """
+    inputs = local_inputs(config.data)
+    with ExitStack() as stack:
+        page = stack.enter_context(output_file(html, BEGINS, inputs, "--html") if html else nullcontext())
+        kept = output_folder(output, inputs, prepared_names) if output else _temporary()
+        folder = stack.enter_context(kept)
+        report = prepare_data(config, folder, Tracker())
+        details: dict[str, Any] = json.loads((folder / DETAILS_FILE).read_text())
+        if page:
+            shutil.copyfile(folder / PAGE, page)
+    if as_json:
+        print(json.dumps({**report, **details}, indent=2, ensure_ascii=False))
+        return
+    print_report(report, details, console)
+    for place, what in ((output, "Prepared data"), (html, "The report as a page")):
+        if place:
+            console.print(f"\n{what} written to {place}{'/' if place == output else ''}")
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
-        report = prepare_data(config, output or Path(folder) / "data", Tracker())
-    print_report(report, console)
-    if output:
-        console.print(f"\nPrepared data written to {output}/")
+        yield Path(folder) / "data"
 
 
-def print_report(report: Report, console: Console) -> None:
-    """What was read, what was dropped and why, and the splits."""
-    console.print(f"interactions  {report['interactions']}\nitems         {report['items']}")
-    console.print(
-        f"\n{report['rows']:,} interactions of {report['users']:,} users with {report['items_with_rows']:,} of "
-        f"{report['items_kept']:,} items; {_percent(report['like_share'])} are likes"
-    )
-    dropped = [f"{report[rule]:,} {rule.replace('_', ' ')}" for rule in DROPPED if report[rule]]
-    console.print(f"dropped: {', '.join(dropped) or 'nothing'}")
-    console.print(
-        f"titles: {report['title_characters_mean']:.0f} characters on average, "
-        f"95 % have at most {report['title_characters_p95']}, the longest has {report['title_characters_max']}"
-    )
-    console.print(_splits(report))
-    console.print(
-        f"split: {report['split']}; warm: user and item both in train; history: mean number of liked items before a row"
-    )
+def prepared_names(folder: Path) -> set[str]:
+    """The files of prepared data, if the unsigned `folder` holds some: its report says how many rows were read."""
+    try:
+        report = json.loads((folder / "report.json").read_text())
+    except (OSError, ValueError):
+        return set()
+    return _NAMES if isinstance(report, dict) and "rows_read" in report else set()
 
 
-def _splits(report: Report) -> Table:
-    table = Table("split")
-    for heading in _COLUMNS.values():
-        table.add_column(heading, justify="right")
-    for name in SPLITS:
-        table.add_row(name, *(_cell(key, report[f"{name}_{key}"]) for key in _COLUMNS))
-    return table
-
-
-def _cell(key: str, value: int | float | str) -> str:
-    if isinstance(value, str):
-        return value[:10]
-    if key == "like_share":
-        return _percent(value)
-    return f"{value:.1f}" if isinstance(value, float) else f"{value:,}"
-
-
-def _percent(share: int | float | str) -> str:
-    return f"{float(share):.1%}"
+def local_inputs(config: DataConfig) -> list[Path]:
+    """The files and folders on this machine that the data come from; of a pattern, what it matches."""
+    found: list[Path] = []
+    for address in (config.interactions, config.items, config.source):
+        path = (address or "").removeprefix("file://")
+        if path and "::" not in path and "://" not in path:
+            found += [Path(path)] if Path(path).exists() else map(Path, LocalFileSystem().glob(path))
+    return found

@@ -22,7 +22,16 @@ from rich.console import Console
 from components.code_version import code_version
 from pipeline.local.failure import explain_failure
 from pipeline.local.progress import show_progress
-from pipeline.local.run_folder import CACHE, RUNS, RunError, RunFolder, new_run, point_latest_at, unfinished_run
+from pipeline.local.run_folder import (
+    CACHE,
+    RUNS,
+    RunError,
+    RunFolder,
+    make_runs_folder,
+    new_run,
+    point_latest_at,
+    unfinished_run,
+)
 from pipeline.local.summary import gather
 from pipeline.local.tracking import DEFAULT_TRACKING, open_tracking
 from pipeline.versions import git_commit
@@ -155,7 +164,7 @@ def _environment(run: RunFolder, cache: Path, lock: Path) -> dict[str, str]:
 
 @contextmanager
 def _only_run_here() -> Iterator[None]:
-    RUNS.mkdir(exist_ok=True)
+    make_runs_folder()
     with (RUNS / ".lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,7 +182,10 @@ def _stoppable() -> Iterator[None]:
     def stop(number: int, _frame: object) -> None:
         raise Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # nohup has a command ignore SIGHUP
+    wanted = [number for number in asking if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in wanted}
     try:
         yield
     finally:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from sella_rec.errors import UserError
+from sella_rec.outputs import writing_told
 
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
 CACHE = Path(".cache")
+_NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
 
 class RunError(UserError):
@@ -68,6 +71,20 @@ class RunFolder:
         return self.logs / f"{step}.log"
 
 
+def make_runs_folder() -> None:
+    """Make `runs/`; what is not ours in it stays.
+
+    Raises:
+        RunError: something else is in its place or in that of `runs/latest`: told now, not after hours of training.
+    """
+    for path, what, there in ((RUNS, "folder", RUNS.is_dir()), (LATEST, "link to a run", LATEST.is_symlink())):
+        if os.path.lexists(path) and not there:
+            fix = f"rename it (mv {path} {path}-kept), then start again"
+            raise RunError(f"{path} is no {what}, and is kept as it is: {fix}")
+    with writing_told(RUNS, "start in another folder"):
+        RUNS.mkdir(exist_ok=True)
+
+
 def new_run() -> RunFolder:
     """Make the folder of a new run, named by the time; the letters behind it tell apart runs on one MLflow server."""
     path = RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -77,7 +94,8 @@ def new_run() -> RunFolder:
 
 def last_run() -> RunFolder | None:
     """The run that was started last, finished or not."""
-    started = [path for path in RUNS.glob("*") if (path / "request.json").is_file() and not path.is_symlink()]
+    # other folders there are not ours to continue: benchmarks keep their own, with a request.json too
+    started = [path for path in RUNS.glob("*") if _NAME.fullmatch(path.name) and (path / "request.json").is_file()]
     return RunFolder(max(started, key=lambda path: path.name)) if started else None
 
 

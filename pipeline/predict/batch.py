@@ -63,12 +63,15 @@ def recommend_all(
         RunError: a worker was killed.
     """
     config, model = Config(recommend=recommend), ""
+    folder = Output.at(output)
+    # before a model is fetched
+    folder.check_ours()
     if bundle is None:
         bundle, version = fetch_champion(config.promote.model_name)
         model = version.label
     find_bundle(bundle)
     check_bundle(bundle)
-    plan, folder = make_plan(bundle, code_version("recommend"), config, shards, model), Output.at(output)
+    plan = make_plan(bundle, code_version("recommend"), config, shards, model)
     folder.check(plan)
     todo = [shard for shard in range(shards) if not folder.holds(shard, plan)]
     if len(todo) < shards:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from sella_rec.model.ranker import Ranker
 
 
+# the header of a file of scores
+SCORES_BEGIN = "user_id,item_id,score\n"
+
+
 def read_pairs(path: Path) -> pl.DataFrame:
     """The columns user_id and item_id of a CSV file, as text.
 

@@ -218,10 +218,10 @@ def test_wrong_sources_are_one_clear_error(tmp_path: Path) -> None:
         archive.writestr("a.txt", "a")
     refuse(tmp_path, r"dat::.*other\.zip: no such file", f"data.source={tmp_path}/other.zip")
     here = f"data.source={tmp_path}/ml-1m"
-    refuse(tmp_path, r"ratings\.dat: none of its 1200 rows is in the window", here, "data.window_until=1999-01-01")
+    refuse(tmp_path, r"ratings\.dat: none of its 1,200 rows is in the window", here, "data.window_until=1999-01-01")
     refuse(
         tmp_path,
-        r"none of its 1097 rows is of a user with 99 rows and an item with 1;",
+        r"none of its 1,097 rows is of a user with 99 rows and an item with 1; use --set data.min_user_rows=",
         here,
         "data.min_user_rows=99",
     )

@@ -17,7 +17,7 @@ from sella_rec.data.errors import DataError
 from sella_rec.tracking.tracker import Tracker
 
 TABLES = {f"{name}.parquet" for name in (*SPLITS, "items", "users", "reference")}
-FILES = TABLES | {"report.json", "reference.json"}
+FILES = TABLES | {"report.json", "report_details.json", "report.html", "reference.json"}
 
 
 class Recorder(Tracker):
@@ -154,7 +154,7 @@ def test_report_is_flat_and_goes_to_the_tracker_and_nothing_to_stdout(
     report = prepare_data(own_data(tmp_path), tmp_path / "out", recorder)
     assert all(isinstance(value, int | float | str) for value in report.values())
     assert recorder.logged == report
-    assert recorder.files == [tmp_path / "out" / "report.json"]
+    assert recorder.files == [tmp_path / "out" / name for name in ("report.json", "report_details.json", "report.html")]
     assert capsys.readouterr().out == ""
 
 

@@ -185,7 +185,7 @@ def test_large_random_data_history_is_exact() -> None:
         (
             [(1, n, 5, n % 2) for n in range(9)],
             {"split": "by_time"},
-            r"the train split is empty .* change data.valid_from",
+            r"the train split is empty .* three different times, or --set data.split=per_user",
         ),
         (
             [(1, n, n, n % 2) for n in range(9)],
