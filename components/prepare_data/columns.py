@@ -6,7 +6,7 @@ import html
 
 import polars as pl
 
-from components.prepare_data.read import Table
+from components.prepare_data.table import Table
 from sella_rec.data.errors import DataError
 
 # 1e11 seconds is the year 5138, and 1e11 milliseconds is March 1973

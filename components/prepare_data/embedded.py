@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from components.prepare_data.read import Table, make_table
+from components.prepare_data.table import Table, make_table
 from sella_rec.data.errors import DataError
 
 PREFIX = "embedded:"

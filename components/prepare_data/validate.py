@@ -9,8 +9,9 @@ import polars as pl
 
 from components.prepare_data import columns
 from components.prepare_data.embedded import PREFIX, read_embedded
-from components.prepare_data.read import Table, read_tables
+from components.prepare_data.read import read_tables
 from components.prepare_data.split import unix_seconds
+from components.prepare_data.table import Table
 from sella_rec.config import DataConfig
 from sella_rec.data.errors import DataError
 from sella_rec.data.named import resolve

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.prepare_data import columns
-from components.prepare_data.read import Table
+from components.prepare_data.table import Table
 from sella_rec.data.errors import DataError
 
 NAMES = {
