@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import yaml
-from pydantic import AliasChoices, ValidationError
+from pydantic import AliasChoices, TypeAdapter, ValidationError
 
 from sella_rec.config.base import ConfigError
 from sella_rec.config.tree import Config
+
+# YAML's words for no value
+_NULL = {"", "~", "null", "Null", "NULL"}
 
 
 def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
@@ -23,7 +27,7 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
     if path is not None:
         try:
             tree = yaml.safe_load(Path(path).read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
+        except Exception as error:  # beside its own, PyYAML lets through what its types raise: a date 2020-99-99
             raise ConfigError(f"{path}: {error}") from error
         if not isinstance(tree, dict):
             raise ConfigError(f"{path}: expected a mapping of sections at the top level, got {type(tree).__name__}")
@@ -61,8 +65,31 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             raise ConfigError(
                 f"--set {override}: {section} is a value, not a section; use the name of a section before the dot"
             )
-    # YAML 1.1 reads 1e-4 as text; pydantic turns numeric text into the field's type, so either way it fits
-    tree[_present_name(known, field)] = yaml.safe_load(value)
+    field = _present_name(known, field)
+    tree[field] = _value(_field_type(known, field), value)
+
+
+def _value(kind: Any, text: str) -> Any:
+    """What the text of an override is for a field of type `kind`: itself, none, or the list or mapping in YAML."""
+    if kind is None:
+        return text
+    if NoneType in get_args(kind) and text.strip() in _NULL:
+        return None
+    try:
+        TypeAdapter(kind).validate_python(text)
+    except ValidationError:
+        return _container(text)
+    return text
+
+
+def _container(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except (
+        Exception
+    ):  # PyYAML lets through what its types raise: it is no YAML, and the field's type says what it wants
+        return text
+    return value if isinstance(value, (list, dict)) else text
 
 
 def _field_type(section: Any, field: str) -> Any:
