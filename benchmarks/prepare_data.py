@@ -1,11 +1,13 @@
-"""prepare-data against the papers' row counts (MovieLens-1M), and its time and memory at Amazon-Book's size.
+"""prepare-data against the papers' row counts (MovieLens-1M), and its time and memory at a company's size.
 
     python -m benchmarks.prepare_data movielens FOLDER     a folder with the window's interactions and items as Parquet
     python -m benchmarks.prepare_data amazon WORK [--reviews 27000000]
+    python -m benchmarks.prepare_data ratings WORK [--rows 10000000]
 
-`amazon` writes generated reviews in the 2018 release's format under WORK (11 GB on disk for 27 million), keeps them for
-the next time, and puts its table into docs/your-data.md. Titles, texts and identifiers are random, and as long as real
-ones (850 bytes a review).
+`ratings` is a shop's plain table of ratings (26 a user, 62 an item on average), clean and as people export it. `amazon`
+writes generated reviews in the 2018 release's format under WORK (11 GB on disk for 27 million), keeps them for the next
+time. Both put their tables into docs/your-data.md. Titles, texts and identifiers are random, and as long as real ones
+(850 bytes a review).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -39,7 +41,7 @@ def movielens(window: Path) -> None:
         _write_dat(rows.select("user_id", "item_id", rating, "timestamp"), folder / "ratings.dat")
         items = pl.read_parquet(window / "items.parquet")
         _write_dat(items.select("item_id", "title", genres=pl.lit("Drama")), folder / "movies.dat")
-        report, _, _ = _prepare("movielens-1m", folder, folder / "out")
+        report, _, _ = _prepare(["--config=movielens-1m", f"--source={folder}"], folder / "out")
         same = _same_rows_as_the_papers(rows, folder / "out")
     got = {key: report[key] for key in PAPERS_ROWS}
     print(json.dumps(got | {"histories, labels and cold flags as the papers": same}, indent=2))
@@ -83,7 +85,7 @@ def amazon(work: Path, reviews: int) -> None:
         _write_gzip(unfinished / "Books_5.json.gz", _reviews(reviews))
         _write_gzip(unfinished / "meta_Books.json.gz", _books(reviews // 10))
         unfinished.rename(source)
-    report, seconds, peak = _prepare("amazon-book", source, work / "out")
+    report, seconds, peak = _prepare(["--config=amazon-book", f"--source={source}"], work / "out")
     row = {
         "reviews": report["rows_read"],
         "rows kept": report["rows"],
@@ -91,20 +93,75 @@ def amazon(work: Path, reviews: int) -> None:
         "seconds": round(seconds),
         "peak GB": round(peak / 1e6, 2),
     }
-    lines = ["| " + " | ".join(row) + " |", "|" + "---:|" * len(row), "| " + " | ".join(map(str, row.values())) + " |"]
-    source_line = f"`python -m benchmarks.prepare_data amazon`: {provenance('generated reviews', [0])}"
-    text = "\n".join([*lines, "", source_line])
+    _publish(
+        "prepare-data", [row], f"`python -m benchmarks.prepare_data amazon`: {provenance('generated reviews', [0])}"
+    )
+
+
+def _publish(block: str, rows: list[dict[str, object]], source: str) -> None:
+    """Print a table, and put it into docs/your-data.md."""
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---:|" * len(rows[0])]
+    lines += ["| " + " | ".join(map(str, row.values())) + " |" for row in rows]
+    text = "\n".join([*lines, "", source])
     print(text)
-    replace_block("prepare-data", text, REPOSITORY / "docs" / "your-data.md")
+    replace_block(block, text, REPOSITORY / "docs" / "your-data.md")
 
 
-def _prepare(config: str, source: Path, output: Path) -> tuple[dict[str, int], float, int]:
+def ratings(work: Path, count: int) -> None:
+    """Time and peak memory of `sella data` over the same ratings in three files."""
+    work.mkdir(parents=True, exist_ok=True)
+    frame, items = _ratings(count)
+    items.write_csv(work / "items.csv")
+    frame.write_csv(work / "clean.csv")
+    _as_exported(frame).write_csv(work / "exported.csv", separator=";")
+    frame.write_parquet(work / "clean.parquet")
+    del frame, items
+    rows: list[dict[str, object]] = []
+    for name, what in (
+        ("clean.csv", "CSV, integers"),
+        ("exported.csv", "CSV, semicolons, ids `17`, `17.0` and ` 17`, dates as text"),
+        ("clean.parquet", "Parquet"),
+    ):
+        tables = [f"--interactions={work / name}", f"--items={work / 'items.csv'}"]
+        report, seconds, peak = _prepare(tables, work / "out")
+        size = (work / name).stat().st_size / 1e9
+        figures = {"rows": f"{report['rows_read']:,}", "users": f"{report['users']:,}", "GB": f"{size:.2f}"}
+        rows.append({"file": what} | figures | {"seconds": round(seconds), "peak GB": f"{peak / 1e6:.2f}"})
+    _publish(
+        "prepare-ratings", rows, f"`python -m benchmarks.prepare_data ratings`: {provenance('generated ratings', [0])}"
+    )
+
+
+def _ratings(count: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Interactions and items; a density that falls with the square root of the rank."""
+    random = np.random.default_rng(0)
+    users, items = max(2, count // 26), max(2, count // 62)
+    user, item = (1 + (n * random.random(count) ** 2).astype(np.int64) for n in (users, items))
+    stars = random.choice([1, 2, 3, 4, 5], count, p=[0.04, 0.05, 0.1, 0.21, 0.6])
+    times = 1_300_000_000 + (random.random(count) * 400_000_000).astype(np.int64)
+    frame = pl.DataFrame({"user_id": user, "item_id": item, "rating": stars, "timestamp": times})
+    titles = _texts(random, 5000, 4).gather(random.integers(0, 5000, items))
+    return frame, pl.DataFrame({"item_id": np.arange(1, items + 1), "title": titles})
+
+
+def _as_exported(frame: pl.DataFrame) -> pl.DataFrame:
+    kind = pl.Series(np.random.default_rng(1).integers(0, 1000, frame.height))
+    text = pl.col("user_id").cast(pl.String)
+    user = pl.when(kind == 0).then(text + ".0").when(kind == 1).then(" " + text).otherwise(text)
+    when = pl.from_epoch("timestamp").dt.strftime("%Y-%m-%d %H:%M:%S")
+    return frame.with_columns(user_id=user, timestamp=when)
+
+
+def _prepare(options: list[str], output: Path) -> tuple[dict[str, int], float, int]:
     """The data report, seconds, and peak resident memory in KB, of the command in a process of its own."""
-    command = [sys.executable, "-m", "pipeline.cli.main", "data", "--config", config]
+    command = [sys.executable, "-m", "pipeline.cli.main", "data", *options, f"--output={output}"]
     started = time.monotonic()
-    subprocess.run([*command, "--source", str(source), "--output", str(output)], check=True)
+    process = subprocess.Popen(command)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"sella data failed: {os.waitstatus_to_exitcode(status)}")
     seconds = time.monotonic() - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    peak = used.ru_maxrss
     return json.loads((output / "report.json").read_text()), seconds, peak
 
 
@@ -175,6 +232,10 @@ def main() -> None:
     two.add_argument("work", type=Path)
     two.add_argument("--reviews", type=int, default=27_000_000)
     two.set_defaults(run=lambda given: amazon(given.work, given.reviews))
+    three = commands.add_parser("ratings")
+    three.add_argument("work", type=Path)
+    three.add_argument("--rows", type=int, default=10_000_000)
+    three.set_defaults(run=lambda given: ratings(given.work, given.rows))
     given = parser.parse_args()
     given.run(given)
 
