@@ -20,16 +20,17 @@ def reject_document(file: str, first: dict[str, Any], wanted: list[str]) -> None
             raise DataError(f"{file}: one JSON object contains all rows in '{key}'; expected one object per row; {fix}")
 
 
-def no_first_object(file: str, data: bytes, row: int, error: Exception) -> NoReturn:
-    """Raise DataError for data whose first line is not JSON by itself."""
+def reject_unended(file: str, data: bytes, row: int) -> NoReturn:
+    """Raise DataError for data whose first object does not end on its line."""
     try:
         whole, _ = json.JSONDecoder().raw_decode(data.decode().lstrip())
     except (ValueError, RecursionError):
-        blame_line(file, data, row, error)
+        # the rest of it may be in the next part
+        whole = None
     if isinstance(whole, dict):
         reject_document(file, whole, [])
-    fix = "convert it: jq -c . IN.json > OUT.jsonl"
-    raise DataError(f"{file}, row {row}: an object takes several lines; expected one object per line; {fix}")
+    fix = "convert it: jq -c . IN.json > OUT.jsonl, or jq -c '.NAME[]' if one object contains all rows under NAME"
+    raise DataError(f"{file}, row {row}: the object does not end on its line; expected one object per line; {fix}")
 
 
 def blame_line(file: str, data: bytes, row: int, error: Exception) -> NoReturn:

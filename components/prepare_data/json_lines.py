@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from components.prepare_data.json_array import array_lines
-from components.prepare_data.json_errors import blame_line, no_first_object, reject_document
+from components.prepare_data.json_errors import blame_line, reject_document, reject_unended
 from components.prepare_data.table import Table, integer_or_text, make_table
 from components.prepare_data.text import is_wide, to_utf8
 from sella_rec.data.errors import DataError
@@ -70,11 +70,13 @@ def _parts(file: File, encoding: str | None) -> Iterator[tuple[bytes, tuple[str,
 
 
 def _first_object(file: str, data: bytes, row: int) -> dict[str, Any]:
-    line = next(line for line in BytesIO(data) if not line.isspace())
+    line = next(line for line in BytesIO(data) if not line.isspace()).strip()
     try:
         first = json.loads(line)
     except (ValueError, RecursionError) as error:
-        no_first_object(file, data, row, error)
+        if isinstance(error, json.JSONDecodeError) and error.pos >= len(error.doc):
+            reject_unended(file, data, row)
+        blame_line(file, data, row, error)
     if not isinstance(first, dict):
         raise DataError(f"{file}, row {row}: expected a JSON object, got {line[:80].decode(errors='replace')}")
     return first

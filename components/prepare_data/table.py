@@ -104,17 +104,25 @@ def make_table(
 def _plain(table: Table, field: str) -> pl.Series:
     """Text and decimal numbers as every format has them, however this one stores them."""
     values = table.frame[field]
-    if isinstance(values.dtype, pl.BaseExtension):
-        values = values.ext.storage()
     if values.dtype in (pl.Categorical, pl.Enum):
         return values.cast(pl.String)
     if values.dtype == pl.Binary:
-        text = values.cast(pl.String, strict=False)
-        table.reject(field, text.is_null() & values.is_not_null(), "holds bytes that are not text; store it as text")
-        return text
+        try:
+            return values.cast(pl.String)
+        except pl.exceptions.ComputeError:
+            bad = pl.Series([value is not None and not _is_text(value) for value in values])
+            table.reject(field, bad, "holds bytes that are not text; store it as text")
     if isinstance(values.dtype, pl.Decimal):
         return integer_or_text(values.cast(pl.String))
     return values
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def integer_or_text(values: pl.Series) -> pl.Series:
