@@ -95,6 +95,8 @@ def test_bad_ratings_and_labels(target: str, values: list[object], message: str)
         ("label", ["1", "5", "2.5"], ["rating=liked", "label=unused"]),
         ("label", [0, 1, 2, 3], ["rating=liked", "label=unused", "like_threshold=3"]),
         ("rating", [True, False], ["label=stars", "rating=unused"]),
+        ("rating", ["True", "False"], ["label=stars", "rating=unused"]),
+        ("rating", ["like", "dislike", "5"], ["label=stars", "rating=unused"]),
     ],
 )
 def test_the_advice_for_another_scale(target: str, values: list[object], fix: list[str]) -> None:
