@@ -9,7 +9,7 @@ import polars as pl
 
 from components.prepare_data.changes import Changes
 from components.prepare_data.missing import Missing
-from components.prepare_data.plain import plain, stripped, wrong_type
+from components.prepare_data.plain import BLANK, plain, stripped, wrong_type
 from components.prepare_data.table import Table
 
 _LIKE = "true t yes y like liked up upvote positive"
@@ -21,7 +21,7 @@ _WORDS = {
     **dict.fromkeys(("thumbsup", "thumbup", "\N{THUMBS UP SIGN}"), 1.0),
     **dict.fromkeys(("thumbsdown", "thumbdown", "\N{THUMBS DOWN SIGN}"), 0.0),
 }
-_NOT_WORDS = r"[\s_\-\u{FE0F}\u{200D}\u{1F3FB}-\u{1F3FF}]"
+_NOT_WORDS = rf"""[{BLANK}"'_\-\u{{1F3FB}}-\u{{1F3FF}}]"""
 _SHOWN = 5
 
 

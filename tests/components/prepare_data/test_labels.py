@@ -27,7 +27,7 @@ def label(values: list[object] | pl.Series, target: str = "label", changes: Chan
         *(["no", "Yes"], ["n", "y"], ["f", "t"], ["dislike", "like"], ["Disliked", "Liked"], ["down", "up"]),
         *(["👎", "👍"], ["👎🏽", "👍🏿"], ["Thumbs down", "thumbs-up"], ["thumbs_down", "ThumbsUp"], ["0", "yes"]),
         *([Decimal("0"), Decimal("1")], pl.Series(["no", "yes"], dtype=pl.Categorical), pl.Series([b"0", b"1"])),
-        *(["downvote", "upvote"], ["negative", "positive"]),
+        *(["'no'", "\u200byes\u00a0"], ["downvote", "upvote"], ["negative", "positive"]),
     ],
 )
 def test_labels_as_people_write_them(values: list[object]) -> None:
