@@ -168,6 +168,9 @@ def _unknown_unit(table: Table, numbers: pl.Series) -> NoReturn:
     if pl.DataFrame(plausible).select(pl.any_horizontal(pl.all()).mean()).item() > 0.5 and len(found) > 1:
         rule = f"the column contains times in {' and '.join(_UNIT_NAMES[unit] for unit in found)}; write it in one unit"
         table.reject("timestamp", numbers.is_not_null(), rule)
+    formats = fitting_formats(numbers.cast(pl.String), RECOGNIZED_FROM, tomorrow())
+    if formats and not found:
+        table.reject("timestamp", numbers.is_not_null(), f"{rule}; {' or '.join(map(set_format, formats[:2]))}")
     takes = [unit for unit in UNITS if inside(known, unit, _ANY_FIRST, _ANY_LAST).all()]
     units = [unit for unit in found if unit in takes] or takes
     fix = f"if they are {_UNIT_NAMES[units[0]]}, {_SET}={units[0]}" if units else "write the column in one unit"

@@ -147,6 +147,8 @@ BAD = {
     "either first": ["11/09/2020", "01/02/2020"],
     "words": ["Sep 11, 2020", "Jan 1, 2021"],
     "day and time": ["11.09.2020 13:45", "1.1.2021 00:00"],
+    "months": [200007, 202012],
+    "day first without separators": ["30072000", "31072000"],
     "the future": ["2020-09-11", "9999-12-31"],
     "nothing but the future": ["9999-12-31", "2999-01-01"],
     "the epoch": [date(2020, 1, 1), date(1970, 1, 1)],
