@@ -23,20 +23,24 @@ class Changes:
         self._changes: dict[tuple[str, str], _Change] = {}
         self._notes: dict[str, dict[str, None]] = {}
 
-    def add(self, field: str, rule: str, before: pl.Series, after: pl.Series) -> None:
+    def add(self, field: str, rule: str, before: pl.Series, after: pl.Series, rows: pl.Series | None = None) -> None:
         """Count the rows where `after` differs from `before` (same length) and keep up to three different examples.
 
         Values are compared as text, so that 1.0 (a float) differs from 1 and 1 (an integer) does not from '1'.
+
+        Args:
+            rows: how many rows have the value, if `before` is the distinct values.
         """
         old, new = before.cast(pl.String).alias("old"), after.cast(pl.String).alias("new")
-        changed = pl.DataFrame([old, new]).filter(pl.col("old").ne_missing(pl.col("new")) & pl.col("old").is_not_null())
+        pairs = pl.DataFrame([old, new]) if rows is None else pl.DataFrame([old, new, rows.alias("rows")])
+        changed = pairs.filter(pl.col("old").ne_missing(pl.col("new")) & pl.col("old").is_not_null())
         if changed.is_empty():
             return
         change = self._changes.setdefault((field, rule), _Change())
-        change.count += changed.height
+        change.count += changed.height if rows is None else int(changed["rows"].sum())
         if len(change.examples) < EXAMPLES:
             # the first of many: three different ones are nearly always among them
-            for was, now in changed.head(1000).unique(maintain_order=True).iter_rows():
+            for was, now in changed.head(1000).select("old", "new").unique(maintain_order=True).iter_rows():
                 if len(change.examples) < EXAMPLES:
                     change.examples.setdefault(was, now)
 

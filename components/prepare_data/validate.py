@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from components.prepare_data import columns
 from components.prepare_data.changes import Changes
+from components.prepare_data.columns import Columns
 from components.prepare_data.details import count_values, sum_counts
 from components.prepare_data.drops import drops_told
 from components.prepare_data.embedded import PREFIX, read_embedded
@@ -99,7 +99,9 @@ def _tables(uri: str, names: Mapping[str, str]) -> Iterable[Table]:
 
 def _load_interactions(config: DataConfig, changes: Changes) -> tuple[pl.DataFrame, Counts, pl.DataFrame]:
     """Rows inside the window, counts, and how many rows have each rating or label."""
-    wanted = {field: name for field, name in config.columns.model_dump().items() if field != "title"}
+    names = config.columns.model_dump()
+    wanted = {field: names[field] for field in ("user_id", "item_id", "timestamp", "label", "rating")}
+    columns = Columns(config, changes)
     frames, values, times = [], [], []
     target = ""
     read = 0
@@ -112,25 +114,26 @@ def _load_interactions(config: DataConfig, changes: Changes) -> tuple[pl.DataFra
             fix = "all files need the same columns"
             raise DataError(f"{table.file}: has column '{found}' where earlier files have '{target}'; {fix}")
         target = found
-        frame = pl.DataFrame(
-            {
-                "user_id": columns.ids(table, "user_id"),
-                "item_id": columns.ids(table, "item_id"),
-                "timestamp": columns.timestamps(table),
-                "label": columns.labels(table, target, config.like_threshold),
-            }
-        )
-        read += frame.height
-        values.append(count_values(table.frame[target]))
+        frame = columns.interactions(table, target)
+        read += table.frame.height
+        values.append(count_values(table.frame[target], target))
         times += [frame["timestamp"].min(), frame["timestamp"].max()]
         # table by table, so that a file larger than memory passes where the window is small
         frames.append(_in_window(frame, config))
+    columns.tell()
+    if read and read == columns.rows_missing:
+        raise DataError(f"{config.interactions}: a user_id, item_id, timestamp or {target} is missing in every row")
     if not read:
         raise DataError(f"{config.interactions}: contains no rows")
     rows = _concat(frames)
     if rows.is_empty():
         raise DataError(f"{config.interactions}: none of its {read:,} rows is in the window {_window(config, times)}")
-    counts: Counts = {"target": target, "rows_read": read, "rows_outside_window": read - rows.height}
+    counts: Counts = {
+        "target": target,
+        "rows_read": read,
+        "rows_missing": columns.rows_missing,
+        "rows_outside_window": read - columns.rows_missing - rows.height,
+    }
     return rows, counts, sum_counts(values)
 
 
@@ -179,15 +182,13 @@ def _lower_limits(rows: pl.DataFrame, config: DataConfig) -> str:
 def _load_items(config: DataConfig, changes: Changes) -> tuple[pl.DataFrame, dict[str, int], pl.DataFrame]:
     """Titled items, counts, and the item_ids that have no title in any row."""
     names = config.columns.model_dump()
+    columns = Columns(config, changes)
     frames = []
-    cleaned = 0
     for table in _tables(config.items, {field: names[field] for field in ("item_id", "title")}):
         table.require("item_id", "title")
         for note in table.notes:
             changes.note(table.file, note)
-        titles = columns.titles(table, config.reject_title)
-        cleaned += int((titles != table.frame["title"].cast(pl.String)).sum())
-        frames.append(pl.DataFrame({"item_id": columns.ids(table, "item_id"), "title": titles}))
+        frames.append(columns.items(table))
     items = _concat(frames)
     titled = items.drop_nulls("title")
     if titled.is_empty():
@@ -196,10 +197,11 @@ def _load_items(config: DataConfig, changes: Changes) -> tuple[pl.DataFrame, dic
     kept = titled.unique("item_id", keep="last", maintain_order=True)
     untitled = items.join(kept, on="item_id", how="anti").select("item_id").unique()
     counts = {
-        "items_read": items.height,
+        "items_read": items.height + columns.items_missing,
+        "items_missing": columns.items_missing,
         "items_without_title": untitled.height,
         "items_duplicate": items.height - kept.height - untitled.height,
-        "items_title_cleaned": cleaned,
+        "items_title_cleaned": columns.titles_cleaned,
     }
     return kept, counts, untitled
 

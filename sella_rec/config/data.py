@@ -20,7 +20,17 @@ class ColumnNames(ConfigSection):
 
     user_id: str = Field("user_id", description="Column of the user's identifier, integers or text")
     item_id: str = Field("item_id", description="Column of the item's identifier, in interactions and in items")
-    timestamp: str = Field("timestamp", description="Column of the time: Unix seconds or ISO 8601")
+    timestamp: str = Field("timestamp", description="Column of the time: numbers, or dates as text")
+    timestamp_unit: Literal["s", "ms", "us", "ns", "days", "excel", "year", "date"] | None = Field(
+        None,
+        description="Unit of times that are numbers: s, ms, us, ns or days since 1970, a spreadsheet's days (excel), "
+        "year, or digits as in 20240531 (date); none: recognized, by the unit that puts most times between 1995 and "
+        "tomorrow",
+    )
+    timestamp_format: str | None = Field(
+        None,
+        description="How times are written, in strptime's codes, such as %d/%m/%Y; none: numbers, or ISO 8601",
+    )
     rating: str = Field("rating", description="Column of a numeric rating; read where there is no label column")
     label: str = Field("label", description="Column of the label, 1 for a like and 0 for a dislike")
     title: str = Field("title", description="Column of the item's title, in items")
@@ -46,6 +56,16 @@ class DataConfig(ConfigSection):
         description="Folder, zip or URI with the files of a named data set; none: downloaded from its official address",
     )
     columns: ColumnNames = ColumnNames()
+    missing: list[str] = Field(
+        ["nan", "null", "none", "na", "n/a", "<na>", "#n/a", "nat", "\\N", "-"],
+        description="Words that stand for a missing value in any column, in upper or lower case; [] if all of them are "
+        "values. Nothing, white space and zero-width characters alone are always missing",
+    )
+    missing_rows: Literal["error", "drop"] = Field(
+        "error",
+        description="Rows without a user_id, item_id, timestamp, rating or label, and items without an item_id: the "
+        "step fails, or drops and counts them",
+    )
     like_threshold: float = Field(
         4.0, description="A rating at or above this is a like (label 1); 4 of 5 is the usual cut for MovieLens"
     )
@@ -90,6 +110,12 @@ class DataConfig(ConfigSection):
         description="On: likes with the row's own timestamp that precede it in the input count as history, as in the "
         "papers; off: only strictly earlier likes",
     )
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        # YAML turns unquoted null, nan and -1 into something else than text
+        return ["null" if word is None else str(word) for word in value] if isinstance(value, list) else value
 
     @field_validator("window_from", "window_until", "valid_from", "test_from", mode="before")
     @classmethod

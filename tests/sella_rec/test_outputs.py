@@ -36,22 +36,35 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def make(path: Path, **options: object) -> None:
+def nothing() -> None:
+    """What happens beside the writing."""
+
+
+def make(path: Path, meanwhile: Callable[[], None] = nothing, **options: object) -> None:
     with output_folder(path, **options) as folder:  # type: ignore[arg-type]
         folder.mkdir()
         (folder / "a.parquet").write_text("new")
+        meanwhile()
 
 
-def write(path: Path, **options: object) -> None:
+def write(path: Path, meanwhile: Callable[[], None] = nothing, **options: object) -> None:
     with output_file(path, BEGINS, **options) as file:  # type: ignore[arg-type]
         file.write_text(BEGINS + "7,0.5\n")
+        meanwhile()
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
 
 
 def tree(folder: Path) -> dict[str, str | None]:
     """All that lies below, with its content; of a link where it points to."""
     found: dict[str, str | None] = {}
     for path in sorted(folder.rglob("*")):
-        content = os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else None
+        content = str(path.readlink()) if path.is_symlink() else path.read_text() if path.is_file() else None
         found[str(path.relative_to(folder))] = content
     return found
 
@@ -124,11 +137,15 @@ def test_an_older_folder_is_replaced_if_its_content_is_known(elsewhere: Path) ->
 
 
 def test_what_comes_while_we_work_is_kept(elsewhere: Path) -> None:
-    with pytest.raises(OutputPathError, match=r"late\.txt"), output_folder(Path("out")) as folder:
-        folder.mkdir()
+    def come() -> None:
         (elsewhere / "out").mkdir()
         (elsewhere / "out" / "late.txt").write_text("mine")
-    assert tree(elsewhere) == {"out": None, "out/late.txt": "mine"}
+
+    with pytest.raises(OutputPathError, match=r"late\.txt"):
+        make(Path("out"), come)
+    with pytest.raises(OutputPathError, match="is kept"):
+        write(Path("letter"), lambda: (elsewhere / "letter").write_text("mine") and None)
+    assert tree(elsewhere) == {"out": None, "out/late.txt": "mine", "letter": "mine"}
 
 
 def test_a_link_stays_and_its_target_is_the_output(elsewhere: Path) -> None:
@@ -243,17 +260,12 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 )
 @pytest.mark.parametrize("act", [make, write])
 def test_a_refusal_while_writing_is_a_sentence_and_changes_nothing(
-    elsewhere: Path, act: Callable[[Path], None], error: Exception, told: str
+    elsewhere: Path, act: Callable[..., None], error: Exception, told: str
 ) -> None:
     act(Path("out"))
     before = tree(elsewhere)
     with pytest.raises(OutputPathError, match=rf"^out: cannot be written: .*{told}.* \(--output\)$"):
-        with (output_folder if act is make else lambda path: output_file(path, BEGINS))(Path("out")) as place:
-            if act is make:
-                place.mkdir()
-                place = place / "half"
-            place.write_text("half")
-            raise error
+        act(Path("out"), raising(error))
     assert tree(elsewhere) == before
 
 
@@ -273,9 +285,8 @@ def test_what_polars_says_of_a_file_that_grows_too_large_is_understood(elsewhere
 def test_other_errors_stay_as_they_are(elsewhere: Path) -> None:
     make(Path("out"))
     for error in (ValueError("a bug"), KeyboardInterrupt(), FileNotFoundError(errno.ENOENT, "no", "x")):
-        with pytest.raises(type(error)), output_folder(Path("out")) as folder:
-            folder.mkdir()
-            raise error
+        with pytest.raises(type(error)):
+            make(Path("out"), raising(error))
         assert tree(elsewhere).keys() == {"out", "out/a.parquet", f"out/{MARKER}"}
     assert told_refusal(ValueError("a bug")) is None
 

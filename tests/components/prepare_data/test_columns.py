@@ -1,174 +1,138 @@
-"""Each column of the contract: what is taken, and the message for what is not."""
+"""The columns over whole files of any format: the same values are the same, and what is missing is left out."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.prepare_data import columns
-from components.prepare_data.table import Table
+from components.prepare_data.changes import Changes
+from components.prepare_data.columns import Columns
+from components.prepare_data.validate import CleanData, load
+from sella_rec.config import DataConfig
 from sella_rec.data.errors import DataError
+from tests.components.prepare_data.tables import NAMES, table
 
-NAMES = {
-    "user_id": "userId",
-    "item_id": "item_id",
-    "timestamp": "time",
-    "rating": "stars",
-    "label": "liked",
-    "title": "name",
+Writer = Callable[[Path, pl.DataFrame], None]
+
+
+def _csv(folder: Path, frame: pl.DataFrame) -> None:
+    frame.write_csv(folder / "rows.csv")
+
+
+def _json(folder: Path, frame: pl.DataFrame) -> None:
+    (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in frame.iter_rows(named=True)))
+
+
+def _parquet(folder: Path, frame: pl.DataFrame) -> None:
+    frame.write_parquet(folder / "rows.parquet")
+
+
+FORMATS: list[Writer] = [_csv, _json, _parquet]
+RENDERINGS: list[Callable[[pl.Series], pl.Series]] = [
+    lambda ids: ids,
+    lambda ids: ids.cast(pl.Int32),
+    lambda ids: ids.cast(pl.Float64),
+    lambda ids: ids.cast(pl.String),
+    lambda ids: ids.cast(pl.Float64).cast(pl.String),
+    lambda ids: " " + ids.cast(pl.String) + "\u00a0",
+    lambda ids: ids.cast(pl.String) + "\u200b",
+    lambda ids: "'" + ids.cast(pl.String) + "'",
+    lambda ids: '="' + ids.cast(pl.String) + '"',
+]
+MADE = st.tuples(st.sampled_from(FORMATS), st.sampled_from(RENDERINGS), st.sampled_from(RENDERINGS))
+
+
+def frame_of(user: Any, item: Any, time: int) -> pl.DataFrame:
+    ids = {"user_id": user(pl.Series([7, 8, 9])), "item_id": item(pl.Series([1, 2, 3]))}
+    return pl.DataFrame({**ids, "rating": [5, 1, 4], "timestamp": [time, time + 1, time + 2]})
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(MADE, min_size=1, max_size=3), MADE)
+def test_whatever_the_format_and_type_it_is_the_same_user_and_item(
+    files: list[tuple[Writer, Any, Any]], items: tuple[Writer, Any, Any]
+) -> None:
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        for number, (write, user, item) in enumerate(files):
+            part = folder / "rows" / str(number)
+            part.mkdir(parents=True)
+            write(part, frame_of(user, item, 964982703 + number))
+        (folder / "items").mkdir()
+        titles = pl.DataFrame({"item_id": items[1](pl.Series([1, 2, 3])), "title": ["One", "Two", "Three"]})
+        items[0](folder / "items", titles)
+        config = {"interactions": str(folder / "rows"), "items": str(folder / "items"), "duplicates": "all"}
+        clean = load(DataConfig.model_validate(config))
+    assert clean.rows["user_id"].to_list() == [7, 8, 9] * len(files)
+    assert clean.rows["item_id"].to_list() == [1, 2, 3] * len(files)
+    assert clean.items["item_id"].to_list() == [1, 2, 3]
+
+
+MISSING_ROWS = {
+    "user_id": ["7", "NA", "8", "9", "10", "11"],
+    "item_id": ["1", "1", "null", "1", "1", "2"],
+    "timestamp": ["964982703", "964982703", "964982703", "-", "964982704", "964982705"],
+    "rating": ["5", "5", "5", "5", "\\N", "1"],
 }
 
 
-def table(field: str, values: list[object] | pl.Series) -> Table:
-    series = values if isinstance(values, pl.Series) else pl.Series(values, strict=False)
-    return Table("r.csv", pl.DataFrame({field: series}), NAMES, [NAMES[field]], first_row=2)
+@pytest.mark.parametrize("write", FORMATS)
+def test_rows_with_a_missing_value_are_an_error_or_dropped_and_counted(write: Writer, tmp_path: Path) -> None:
+    def loaded(**more: Any) -> CleanData:
+        config = {"interactions": str(tmp_path / "rows"), "items": str(tmp_path / "items.csv"), **more}
+        return load(DataConfig.model_validate(config))
+
+    (tmp_path / "rows").mkdir()
+    write(tmp_path / "rows", pl.DataFrame(MISSING_ROWS))
+    (tmp_path / "items.csv").write_text("item_id,title\n1,One\n2,N/A\nnan,Nothing\n")
+    with pytest.raises(DataError, match=r"items\.csv, row 4, column 'item_id': .* --set data.missing_rows=drop"):
+        loaded()
+    clean = loaded(missing_rows="drop")
+    assert clean.rows.select("user_id", "item_id").rows() == [(7, 1)]
+    counts = {name: clean.counts[name] for name in ("rows_read", "rows_missing", "items_read", "items_missing")}
+    assert counts == {"rows_read": 6, "rows_missing": 4, "items_read": 3, "items_missing": 1}
+    assert (clean.counts["rows_item_without_title"], clean.counts["rows_outside_window"]) == (1, 0)
+    rules = {(change["field"], change["rule"]): change["rows"] for change in clean.changes.to_dict()["changes"]}
+    fields = ("user_id", "item_id", "timestamp", "rating", "title")
+    assert rules == {(field, "missing"): 2 if field == "item_id" else 1 for field in fields}
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (pl.Series([3, 1], dtype=pl.UInt8), [3, 1]),
-        (pl.Series([3.0, 1.0]), [3, 1]),
-        (pl.Series(["x", "007"]), ["x", "007"]),
-        (pl.Series(["x", "y"], dtype=pl.Categorical), ["x", "y"]),
-        (pl.Series([2**64 - 1, 5], dtype=pl.UInt64), ["18446744073709551615", "5"]),
-    ],
-)
-def test_ids_are_int64_or_strings(values: pl.Series, expected: list[object]) -> None:
-    ids = columns.ids(table("user_id", values), "user_id")
-    assert ids.to_list() == expected
-    assert ids.dtype in (pl.Int64, pl.String)
+def test_words_that_are_values_stay(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("user_id,item_id,rating,timestamp\nnull,1,5,964982703\n")
+    (tmp_path / "items.csv").write_text("item_id,title\n1,None\n")
+    config = {"interactions": str(tmp_path / "rows.csv"), "items": str(tmp_path / "items.csv"), "missing": []}
+    clean = load(DataConfig.model_validate(config))
+    assert (clean.rows["user_id"].to_list(), clean.items["title"].to_list()) == (["null"], ["None"])
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ([1, None], r"r\.csv, row 3, column 'userId': the identifier is empty; .* \(got None\)"),
-        (["a", "b", " "], r"r\.csv, row 4, column 'userId': the identifier is empty; .* \(got ' '\)"),
-        ([1.0, float("nan")], r"row 3, column 'userId': the identifier is empty; .* \(got nan\)"),
-        ([1.0, 2.5], r"row 3, column 'userId': an identifier must be a whole number or text \(got 2.5\)"),
-        ([1.0, float("inf")], r"row 3, column 'userId': an identifier must be a whole number or text \(got inf\)"),
-        ([None, None], "row 2, column 'userId': the identifier is empty"),
-        ([True, False], "column 'userId' is Boolean; expected integers or strings"),
-    ],
-)
-def test_bad_ids(values: list[object], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        columns.ids(table("user_id", values), "user_id")
+def test_nothing_but_missing_values(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("user_id,item_id,rating,timestamp\n,1,5,964982703\n")
+    (tmp_path / "items.csv").write_text("item_id,title\n1,One\n")
+    config = {"interactions": str(tmp_path / "rows.csv"), "items": str(tmp_path / "items.csv"), "missing_rows": "drop"}
+    with pytest.raises(DataError, match=r"rows\.csv: a user_id, item_id, timestamp or rating is missing in every row"):
+        load(DataConfig.model_validate(config))
 
 
-ZONES = st.one_of(st.none(), st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m))))
-
-
-@settings(deadline=None, derandomize=True)
-@given(st.lists(st.datetimes(datetime(1902, 1, 1), datetime(2100, 1, 1), timezones=ZONES), min_size=1))
-def test_iso_times_agree_with_the_standard_library(moments: list[datetime]) -> None:
-    seconds = columns.timestamps(table("timestamp", [m.isoformat() for m in moments])).to_list()
-    aware = [m if m.tzinfo else m.replace(tzinfo=UTC) for m in moments]
-    assert seconds == [int(m.replace(microsecond=0).timestamp()) for m in aware]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2000-01-01", 946684800),
-        ("2000-01-01 00:00", 946684800),
-        ("2000-01-01T00:00:01.999Z", 946684801),
-        ("2000-01-01T02:00:00+0200", 946684800),
-        ("2000-01-01T02:00:00 +02", 946684800),
-        (" 946684800 ", 946684800),
-        ("946684800.75", 946684800),
-        ("-5", -5),
-    ],
-)
-def test_times_as_text(text: str, expected: int) -> None:
-    assert columns.timestamps(table("timestamp", [text])).to_list() == [expected]
-
-
-def test_seconds_and_iso_may_be_mixed() -> None:
-    assert columns.timestamps(table("timestamp", ["946684800", "2000-01-01"])).to_list() == [946684800, 946684800]
-
-
-@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
-def test_typed_times(unit: str) -> None:
-    moment = datetime(2000, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))
-    aware = pl.Series([moment]).cast(pl.Datetime(unit, "Europe/Berlin"))
-    naive = pl.Series([datetime(2000, 1, 1)]).cast(pl.Datetime(unit))
-    for values in (aware, naive, naive.cast(pl.Date), pl.Series([946684800.9])):
-        seconds = columns.timestamps(table("timestamp", values))
-        assert seconds.to_list() == [946684800]
-        assert seconds.dtype == pl.Int64
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ([946684800, 946684800000], r"r\.csv, row 3, column 'time': looks like milliseconds; .* \(got 946684800000\)"),
-        (["2000-01-01", "946684800000"], "row 3, column 'time': looks like milliseconds"),
-        (
-            ["2000-01-01", "soon"],
-            r"row 3, column 'time': not a timestamp; give Unix seconds or ISO 8601.* \(got 'soon'\)",
-        ),
-        (["2000-01-01", "2000-02-30"], r"row 3, column 'time': not a timestamp; .* \(got '2000-02-30'\)"),
-        (["31.12.1999"], "row 2, column 'time': not a time"),
-        ([1.0, None], "row 3, column 'time': the timestamp is empty"),
-        (["1", ""], "row 3, column 'time': the timestamp is empty"),
-        ([1.0, float("inf")], "row 3, column 'time': not a time"),
-        ([timedelta(1)], "row 2, column 'time': not a time"),
-    ],
-)
-def test_bad_times(values: list[object], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        columns.timestamps(table("timestamp", values))
-
-
-def test_labels_from_ratings_and_as_they_are() -> None:
-    assert columns.labels(table("rating", [3.9, 4.0, 5.0]), "rating", 4.0).to_list() == [0, 1, 1]
-    assert columns.labels(table("rating", ["3.9", "4"]), "rating", 4.0).to_list() == [0, 1]
-    for values in ([0, 1], [0.0, 1.0], ["0", "1"], [False, True]):
-        assert columns.labels(table("label", values), "label", 4.0).to_list() == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("target", "values", "message"),
-    [
-        ("rating", [4.0, float("nan")], r"r\.csv, row 3, column 'stars': the rating is empty; leave .* \(got nan\)"),
-        ("rating", [None, 4.0], "row 2, column 'stars': the rating is empty"),
-        ("rating", ["4", ""], "row 3, column 'stars': the rating is empty"),
-        ("rating", ["4", "good"], r"row 3, column 'stars': a rating must be a number \(got 'good'\)"),
-        ("rating", ["4", "NaN"], "row 3, column 'stars': a rating must be a number"),
-        ("rating", [4.0, float("inf")], "row 3, column 'stars': a rating must be a number"),
-        ("label", [0, 1, 2], r"row 4, column 'liked': a label must be 0 or 1; .* \(got 2\)"),
-        ("label", [0.5], "row 2, column 'liked': a label must be 0 or 1"),
-        ("label", ["yes"], "row 2, column 'liked': a label must be a number"),
-        ("label", [1, None], "row 3, column 'liked': the label is empty"),
-    ],
-)
-def test_bad_ratings_and_labels(target: str, values: list[object], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        columns.labels(table(target, values), target, 4.0)
-
-
-@pytest.mark.parametrize(
-    ("title", "clean"),
-    [
-        ("Matrix, The", "Matrix, The"),
-        ("Tom &amp; Jerry", "Tom & Jerry"),
-        ("Caf&eacute; &#39;Noir&#39;", "Café 'Noir'"),
-        ("  two\n lines\tand\x00 more\u00a0", "two lines and more"),
-        ("<b>Bold</b> <span class='x'>move</span><br/>", "Bold move"),
-        ("&lt;i&gt;Emma&lt;/i&gt;", "Emma"),
-        ("I <3 you > me", "I <3 you > me"),
-        ("<Untitled>", "<Untitled>"),
-        ("<br> &nbsp;", None),
-        ("", None),
-        (None, None),
-        (1984, "1984"),
-    ],
-)
-def test_titles_become_plain_text(title: object, clean: str | None) -> None:
-    assert columns.titles(table("title", [title])).to_list() == [clean]
+def test_one_configuration_reads_all_columns() -> None:
+    columns = Columns(DataConfig(like_threshold=3.0), Changes())
+    frame = pl.DataFrame({"user_id": ["1.0"], "item_id": [" a"], "timestamp": [964982703000], "rating": ["3,5"]})
+    made = table("user_id", [1])
+    rows = columns.interactions(type(made)("r.csv", frame, NAMES, list(NAMES.values()), 2), "rating")
+    assert rows.rows() == [(1, "a", 964982703, 1)]
+    assert rows.schema == {"user_id": pl.Int64, "item_id": pl.String, "timestamp": pl.Int64, "label": pl.Int8}
+    columns.tell()
+    told = columns.changes.to_dict()
+    assert told["notes"] == {"r.csv": ["times: Unix milliseconds (recognized); from 2000-07-30 to 2000-07-30"]}
+    assert [change["rule"] for change in told["changes"]] == [
+        "integers written as floats",
+        "white space",
+        "decimal commas",
+    ]

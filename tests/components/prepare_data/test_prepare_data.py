@@ -58,9 +58,8 @@ def own_data(folder: Path, rows: int = 40) -> Config:
         "d,",
     ]
     (folder / "items.csv").write_text("item_id,title\n" + "\n".join(items) + "\n")
-    return Config.model_validate(
-        {"data": {"interactions": str(folder / "rows.csv"), "items": str(folder / "items.csv")}}
-    )
+    paths = {"interactions": str(folder / "rows.csv"), "items": str(folder / "items.csv")}
+    return Config.model_validate({"data": {**paths, "columns": {"timestamp_unit": "s"}}})
 
 
 def test_default_data_counts_agree_with_pandas(default: Path) -> None:

@@ -20,7 +20,9 @@ def load_text(folder: Path, rows: str = ROWS, items: str = ITEMS, **config: obje
     (folder / "ratings.csv").write_text(rows)
     (folder / "items.csv").write_text(items)
     paths = {"interactions": str(folder / "ratings.csv"), "items": str(folder / "items.csv")}
-    return load(DataConfig.model_validate({**paths, **config}))
+    # the times here are small numbers, for the eye
+    columns = {"timestamp_unit": "s", **config.pop("columns", {})}  # type: ignore[dict-item]
+    return load(DataConfig.model_validate({**paths, "columns": columns, **config}))
 
 
 def test_clean_input_loses_nothing(tmp_path: Path) -> None:
@@ -31,12 +33,14 @@ def test_clean_input_loses_nothing(tmp_path: Path) -> None:
     assert clean.counts == {
         "target": "rating",
         "rows_read": 3,
+        "rows_missing": 0,
         "rows_outside_window": 0,
         "rows_item_without_title": 0,
         "rows_item_unknown": 0,
         "rows_inactive": 0,
         "rows_duplicate": 0,
         "items_read": 3,
+        "items_missing": 0,
         "items_without_title": 0,
         "items_duplicate": 0,
         "items_title_cleaned": 0,
@@ -118,19 +122,24 @@ BAD = [
         ITEMS,
         rf"no column 'timestamp'; the only other one is 'when'; {SET}.timestamp=when \(columns: .*'when'\)",
     ),
-    ("user_id,item_id,overall,timestamp\n", ITEMS, rf"neither 'label' nor 'rating' is a column; the only other one is 'overall'; {SET}.rating=overall"),
+    (
+        "user_id,item_id,overall,timestamp\n",
+        ITEMS,
+        r"neither 'label' nor 'rating' is a column; "
+        rf"the only other one is 'overall'; {SET}.rating=overall",
+    ),
     (ROWS, "item_id,Title\n1,One\n", rf"items.csv: no column 'title'; the closest is 'Title'; {SET}.title=Title"),
     (ROWS, "item_id,title\n1,\n", "items.csv: none of its 1 rows has a title in column 'title'"),
-    (ROWS, "item_id,title\n,One\n", "items.csv, row 2, column 'item_id': the identifier is empty"),
+    (ROWS, "item_id,title\n,One\n", "items.csv, row 2, column 'item_id': the item_id is missing"),
     (
         ROWS,
         "item_id,title\nm1,One\n",
         r"items.csv: contains none of the items of .*ratings.csv \(item_id '1', '2', '3' there, 'm1' here\)",
     ),
     ("user_id,item_id,rating,timestamp\n", ITEMS, "ratings.csv: contains no rows"),
-    (ROWS + "9,1,,40\n", ITEMS, "ratings.csv, row 5, column 'rating': the rating is empty"),
+    (ROWS + "9,1,,40\n", ITEMS, "ratings.csv, row 5, column 'rating': the rating is missing"),
     (ROWS + "9,1,3,soon\n", ITEMS, "ratings.csv, row 5, column 'timestamp': not a time"),
-    (ROWS + ",1,3,40\n", ITEMS, "ratings.csv, row 5, column 'user_id': the identifier is empty"),
+    (ROWS + ",1,3,40\n", ITEMS, "ratings.csv, row 5, column 'user_id': the user_id is missing"),
 ]
 
 

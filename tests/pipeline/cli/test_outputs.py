@@ -118,9 +118,7 @@ def test_a_benchmark_leaves_a_foreign_folder_alone(
     assert tree(elsewhere) == before
 
 
-def test_data_replaces_what_it_wrote_and_what_it_wrote_before_it_signed(
-    elsewhere: Path, small_ratings: Path
-) -> None:
+def test_data_replaces_what_it_wrote_and_what_it_wrote_before_it_signed(elsewhere: Path, small_ratings: Path) -> None:
     command = ["data", *given(small_ratings), "--output", "out"]
     for _ in range(2):
         assert runner.invoke(app, command).exit_code == 0

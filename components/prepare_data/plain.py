@@ -1,0 +1,60 @@
+"""Values of any file in a few plain types, and the characters that nobody sees."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import polars as pl
+
+from components.prepare_data.table import Table
+from sella_rec.data.errors import DataError
+
+# control characters other than white space, soft hyphen, zero-width space, marks of direction, byte order mark
+INVISIBLE = (
+    r"\x00-\x08\x0E-\x1F\x7F-\x84\x86-\x9F\u{AD}\u{180E}\u{200B}\u{200E}\u{200F}"
+    r"\u{202A}-\u{202E}\u{2060}-\u{206F}\u{FEFF}"
+)
+# joiners shape the letters around them, so they go only at the ends; fillers are letters without a shape
+BLANK = rf"\s{INVISIBLE}\u{{34F}}\u{{115F}}\u{{1160}}\u{{200C}}\u{{200D}}\u{{2800}}\u{{3164}}\u{{FE0F}}\u{{FFA0}}"
+
+
+def plain(table: Table, field: str) -> pl.Series:
+    """Column `field` as the file has it, with categories, bytes and columns of nothing but nulls as text.
+
+    Raises:
+        DataError: bytes that are not UTF-8.
+    """
+    values = table.frame[field]
+    if values.dtype == pl.Binary:
+        return _decoded(table, field, values)
+    return values.cast(pl.String) if values.dtype in (pl.Categorical, pl.Enum, pl.Null) else values
+
+
+def stripped(values: pl.Series) -> pl.Series:
+    """Text without white space and invisible characters at both ends."""
+    if not values.str.contains(rf"^[{BLANK}]|[{BLANK}]$").any():
+        return values
+    return values.str.replace_all(rf"^[{BLANK}]+|[{BLANK}]+$", "")
+
+
+def wrong_type(table: Table, field: str, expected: str) -> NoReturn:
+    """Raise DataError: no value of this column can be read."""
+    where = f"{table.file}: column '{table.columns[field]}'"
+    raise DataError(f"{where} contains {table.frame[field].dtype}; expected {expected}")
+
+
+def _decoded(table: Table, field: str, values: pl.Series) -> pl.Series:
+    try:
+        return values.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        bad = pl.Series([value is not None and not _is_utf8(value) for value in values])
+        table.reject(field, bad, "the bytes are not UTF-8 text; write this column as text, for example in hexadecimal")
+        raise
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
