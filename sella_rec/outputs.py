@@ -176,10 +176,9 @@ def _name(path: Path) -> str:
 
 def _signed_names(signature: Path) -> list[str]:
     try:
-        names: list[str] = json.loads(signature.read_text())["files"]
+        return [str(name) for name in json.loads(signature.read_text())["files"]]
     except (ValueError, KeyError, TypeError):
         return []
-    return names
 
 
 def _use(option: str, taken: Path) -> str:

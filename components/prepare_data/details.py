@@ -48,21 +48,22 @@ def make_details(
     }
 
 
-def count_values(values: pl.Series) -> pl.DataFrame:
-    """value (float64, or text if one of them is no number) and rows, of a column of ratings or labels as read.
+def count_values(values: pl.Series, target: str) -> pl.DataFrame:
+    """value (float64; of labels in words text) and rows, of a column of ratings or labels as read, empty ones left out.
 
     Numbers of more than a thousand kinds are rounded to two digits first.
     """
-    counts = values.alias("value").value_counts(name="rows")
-    if counts["value"].dtype == pl.Boolean:
-        return counts.with_columns(pl.col("value").cast(pl.Int8).cast(pl.Float64))
-    text = counts["value"].dtype == pl.String
-    numbers = (counts["value"].str.strip_chars() if text else counts["value"]).cast(pl.Float64, strict=False)
-    if numbers.null_count() > counts["value"].null_count():
-        return counts.with_columns(pl.col("value").cast(pl.String).str.strip_chars().str.to_lowercase())
+    counts = values.alias("value").value_counts(name="rows").drop_nulls("value")
+    value = counts["value"]
+    if value.dtype == pl.String:
+        value = value.str.strip_chars()
+    points = value.str.replace(",", ".", literal=True) if value.dtype == pl.String else value
+    numbers = points.cast(pl.Float64, strict=False)
+    if target == "label" and numbers.null_count():
+        return counts.with_columns(value=value.cast(pl.String).str.to_lowercase())
     if counts.height > 1000:
         numbers = numbers.round_sig_figs(2)
-    return counts.with_columns(value=numbers).group_by("value").agg(pl.col("rows").sum())
+    return counts.with_columns(value=numbers).drop_nulls("value").group_by("value").agg(pl.col("rows").sum())
 
 
 def sum_counts(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:

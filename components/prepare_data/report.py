@@ -11,11 +11,13 @@ from sella_rec.data.training_reference import iso
 Report = dict[str, int | float | str]
 # Rules by which rows and items are dropped, in their order: how to say it, and the setting that decides, if one does.
 DROPPED = {
+    "rows_missing": ("with a missing value", "data.missing"),
     "rows_outside_window": ("outside the window", "data.window_from, data.window_until"),
     "rows_item_without_title": ("of items without a title", ""),
     "rows_item_unknown": ("of items that the items table lacks", ""),
     "rows_inactive": ("of users or items with too few rows", "data.min_user_rows, data.min_item_rows"),
     "rows_duplicate": ("older ones of the same user and item", "data.duplicates"),
+    "items_missing": ("without an item_id", "data.missing"),
     "items_without_title": ("without a title", "data.reject_title"),
     "items_duplicate": ("further rows of the same item", ""),
     "items_without_rows": ("without a row", "data.catalogue"),
@@ -30,7 +32,7 @@ def make_report(config: DataConfig, counts: Report, rows: pl.DataFrame, items: p
         rows: user_id, item_id, timestamp, label, split, history, warm.
         items: item_id, title.
     """
-    known = float(counts["items_read"]) - float(counts["items_duplicate"])
+    known = float(counts["items_read"]) - float(counts["items_missing"]) - float(counts["items_duplicate"])
     title_length = items["title"].str.len_chars()
     report: Report = {
         "interactions": config.interactions,

@@ -117,9 +117,9 @@ def _load_interactions(config: DataConfig, changes: Changes) -> tuple[pl.DataFra
             fix = "all files need the same columns"
             raise DataError(f"{table.file}: has column '{found}' where earlier files have '{target}'; {fix}")
         target = found
-        read += table.frame.height
-        values.append(count_values(table.frame[target]))
         frame = columns.interactions(table, target)
+        read += table.frame.height
+        values.append(count_values(table.frame[target], target))
         times += [frame["timestamp"].min(), frame["timestamp"].max()]
         # table by table, so that a file larger than memory passes where the window is small
         frames.append(_in_window(frame, config))

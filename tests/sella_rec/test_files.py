@@ -82,3 +82,43 @@ def test_relative_path_and_text_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with atomic_output("out.txt") as path:
         path.write_text("x")
     assert Path("out.txt").read_text() == "x"
+
+
+def test_a_folder_is_not_replaced_by_a_file_nor_a_file_by_a_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path / "folder", old="1")
+    with pytest.raises(IsADirectoryError), atomic_output(tmp_path / "folder") as path:
+        path.write_text("2")
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(NotADirectoryError), atomic_output(tmp_path / "file") as path:
+        write_folder(path, new="2")
+    assert (tmp_path / "folder" / "old").read_text() == "1"
+    assert (tmp_path / "file").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "file"}
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_points_to_is_not(tmp_path: Path) -> None:
+    write_folder(tmp_path / "target", old="1")
+    (tmp_path / "out").symlink_to("target")
+    with atomic_output(tmp_path / "out") as path:
+        write_folder(path, new="2")
+    assert (tmp_path / "target" / "old").read_text() == "1"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
+    assert {path.name for path in tmp_path.iterdir()} == {"target", "out"}
+
+
+def test_the_old_folder_comes_back_if_the_new_one_cannot_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "out", old="1")
+    really = Path.replace
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name.endswith(".tmp"):
+            raise OSError("refused")
+        return really(path, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="refused"), atomic_output(tmp_path / "out") as path:
+        write_folder(path, new="2")
+    assert (tmp_path / "out" / "old").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
