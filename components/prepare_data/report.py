@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from sella_rec.addresses import without_password
 from sella_rec.config import DataConfig
 from sella_rec.data.dataset import SPLITS
 
@@ -22,8 +23,8 @@ def make_report(config: DataConfig, counts: Report, rows: pl.DataFrame, items: p
     """
     title_length = items["title"].str.len_chars()
     report: Report = {
-        "interactions": config.interactions,
-        "items": config.items,
+        "interactions": without_password(config.interactions),
+        "items": without_password(config.items),
         "split": config.split,
         **counts,
         "rows": rows.height,

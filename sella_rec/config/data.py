@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 
+from sella_rec.addresses import has_password, password_place
 from sella_rec.config.base import ConfigSection
 
 HALF = "half"
@@ -90,6 +91,16 @@ class DataConfig(ConfigSection):
         description="On: likes with the row's own timestamp that precede it in the input count as history, as in the "
         "papers; off: only strictly earlier likes",
     )
+
+    @field_validator("interactions", "items", "source")
+    @classmethod
+    def _no_password(cls, value: str | None) -> str | None:
+        if value is not None and has_password(value):
+            where = password_place(value)
+            raise ValueError(
+                f"an address with a password; configurations are stored in MLflow: leave the password out, {where}"
+            )
+        return value
 
     @field_validator("window_from", "window_until", "valid_from", "test_from", mode="before")
     @classmethod
