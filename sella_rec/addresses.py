@@ -9,13 +9,14 @@ from sella_rec.environment import DATABASE_PASSWORD
 
 # whose drivers take FSSPEC_SFTP_PASSWORD and the like
 _WITH_ACCOUNT = ("ftp", "sftp", "ssh", "smb")
-# what stands before the host; of Azure's abfs:// it is the container
-_ACCOUNT = re.compile(r"(?<!abfs:)(?<!abfss:)(?<=//)(?:[^/\s]*|[^/\s:@]*:(?!\d+/)\S*)@")
+# before the host, even where / and @ are written as they are; of Azure's abfs:// it is the container
+_ACCOUNT = re.compile(r"(?<!abfs:)(?<!abfss:)(?<!/)//(?:[^/\s]*|[^/\s:@]*:(?!:|\d+/)(?:(?!://)\S)*)@")
+_PASSWORD = re.compile(r"(?<!/)//[^/\s:@]*:(?!:|\d+/)(?:(?!://)\S)*@")
+# up to the end of the value, but for what a sentence puts behind it
 _SECRET = re.compile(
     r"""(?ix) (?<=[?&\#]) (?P<name> [\w.-]* (?: token | sig | secret | passw | pwd | key | credential | auth ) [\w.-]* )
-    = [^&\s\#"<>]*"""
+    = [^&\s\#"<>]*? (?= [:.,;)'\]]* (?: [&\s\#"<>] | $ ) )"""
 )
-_PASSWORD = re.compile(r"(?<=//)[^/\s:@]*:(?!\d+/)[^\s]*@")
 
 
 def without_password(text: str) -> str:
@@ -25,7 +26,7 @@ def without_password(text: str) -> str:
     """
     if "//" not in text:
         return text
-    return _SECRET.sub(r"\g<name>=***", _ACCOUNT.sub("", text))
+    return _SECRET.sub(r"\g<name>=***", _ACCOUNT.sub("//", text))
 
 
 def shown(tree: Any) -> Any:
