@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from components.prepare_data import columns
+from components.prepare_data.dialect import TextSettings
 from components.prepare_data.embedded import PREFIX, read_embedded
 from components.prepare_data.read import read_tables
 from components.prepare_data.split import unix_seconds
@@ -70,8 +71,10 @@ def load(config: DataConfig) -> CleanData:
     return CleanData(kept, catalogue, counts)
 
 
-def _tables(uri: str, names: Mapping[str, str]) -> Iterable[Table]:
-    return [read_embedded(uri, names)] if uri.startswith(PREFIX) else read_tables(uri, names)
+def _tables(uri: str, names: Mapping[str, str], config: DataConfig, header: tuple[str, ...] | None) -> Iterable[Table]:
+    if uri.startswith(PREFIX):
+        return [read_embedded(uri, names)]
+    return read_tables(uri, names, TextSettings(config.encoding, config.separator, header))
 
 
 def _load_interactions(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int | str]]:
@@ -80,7 +83,7 @@ def _load_interactions(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int 
     frames = []
     target = ""
     read = 0
-    for table in _tables(config.interactions, wanted):
+    for table in _tables(config.interactions, wanted, config, config.interactions_header):
         table.require("user_id", "item_id", "timestamp")
         found = table.require_any("label", "rating")
         if target and found != target:
@@ -133,7 +136,8 @@ def _load_items(config: DataConfig) -> tuple[pl.DataFrame, dict[str, int], pl.Da
     names = config.columns.model_dump()
     frames = []
     cleaned = 0
-    for table in _tables(config.items, {field: names[field] for field in ("item_id", "title")}):
+    wanted = {field: names[field] for field in ("item_id", "title")}
+    for table in _tables(config.items, wanted, config, config.items_header):
         table.require("item_id", "title")
         titles = columns.titles(table, config.reject_title)
         cleaned += int((titles != table.frame["title"].cast(pl.String)).sum())
