@@ -31,6 +31,9 @@ PIPELINE_RUN = "KFP_RUN_ID"
 # The step's pod.
 POD = "KFP_POD_NAME"
 
+# Password of the database that the data is read from.
+DATABASE_PASSWORD = "SELLA_DATABASE_PASSWORD"
+
 # MLflow's server, and the run there that a step attaches to instead of making one.
 TRACKING_SERVER = "MLFLOW_TRACKING_URI"
 MLFLOW_RUN = "MLFLOW_RUN_ID"

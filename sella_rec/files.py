@@ -7,15 +7,21 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from fsspec.config import conf
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from sella_rec.errors import UserError
-from sella_rec.object_store import check_answers, use_step_credentials
-from sella_rec.transient import PatientStore
+from sella_rec.object_store import use_step_credentials
+from sella_rec.reachable import check_answers, open_within
+from sella_rec.transient import PatientStore, retrying
+
+# where a package is not called as its module
+_PACKAGES = {"smbclient": "smbprotocol", "lakefs_spec": "lakefs-spec", "libarchive": "libarchive-c"}
 
 
 @contextmanager
@@ -102,15 +108,28 @@ def open_store(uri: str, error_of: Callable[[str], Exception]) -> tuple[Any, str
         error_of: makes the error from its message.
 
     Raises:
-        Exception: of `error_of`: not an address, no driver for its kind, or an S3 store that does not answer.
+        Exception: of `error_of`: not an address, no driver for its kind, or a store that does not answer or lets
+            nobody in.
     """
     use_step_credentials()
+    # proxies of the environment, and accounts in ~/.netrc
+    conf.setdefault("https", {}).setdefault("client_kwargs", {"trust_env": True})
+    # of zip://ratings.csv::https://host/ml.zip what is asked is the host
+    store = uri.rpartition("::")[2]
     try:
-        filesystem, path = url_to_fs(uri)
+        filesystem, path = open_within(store, partial(url_to_fs, store), error_of)
+        retrying(partial(check_answers, filesystem, store, error_of))
+        if store != uri:
+            filesystem, path = url_to_fs(uri)
     except ImportError as error:
-        message = f"{uri}: the driver for this kind of address is not installed: {error}; install it with pip"
+        message = f"{uri}: the driver for this kind of address is not installed: {error}; pip install {_package(error)}"
         raise error_of(message) from error
     except ValueError as error:
         raise error_of(f"{uri}: {error}; give a path or an fsspec URI such as s3://bucket/folder") from error
-    check_answers(filesystem, uri, error_of)
     return filesystem if isinstance(filesystem, LocalFileSystem) else PatientStore(filesystem), path
+
+
+def _package(error: ImportError) -> str:
+    """What to install for a driver: fsspec raises from Python's own error, which names the module."""
+    module = getattr(error.__cause__ or error.__context__, "name", None) or str(error).split()[-1]
+    return _PACKAGES.get(module.partition(".")[0], module.partition(".")[0])

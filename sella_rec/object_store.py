@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
+
+from sella_rec.addresses import without_password
 
 # keys of the Secrets for steps
 OBJECT_STORE_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
@@ -37,14 +38,12 @@ def check_answers(filesystem: Any, uri: str, error_of: Callable[[str], Exception
     """Ask an S3 store for the bucket of an address, once and briefly: the drivers themselves try for minutes.
 
     Args:
-        filesystem: fsspec's; other kinds of store are passed over.
+        filesystem: fsspec's for S3.
         error_of: makes the error from its message.
 
     Raises:
         Exception: of `error_of`: within 30 s no answer, no credentials to ask with, or no such bucket.
     """
-    if "s3" not in filesystem.protocol:
-        return
     probe = _impatient(filesystem)
     wrong = _ask(probe, filesystem.split_path(uri)[0])
     if wrong:
@@ -65,7 +64,7 @@ def _ask(probe: Any, bucket: str) -> str | None:
     except TimeoutError:
         return f"no answer from {_address(probe)} within {FIRST_ACCESS_SECONDS:.0f} s. {_fix(probe)}"
     except (BotoCoreError, ConnectionError, ValueError) as error:
-        return f"no answer from {_address(probe)}: {_without_password(str(error))}. {_fix(probe)}"
+        return f"no answer from {_address(probe)}: {without_password(str(error))}. {_fix(probe)}"
     except FileNotFoundError:
         return f"there is no bucket {bucket!r} at {_address(probe)}. {_fix(probe)}"
     except OSError as error:
@@ -86,11 +85,7 @@ def _impatient(filesystem: Any) -> Any:
 def _address(probe: Any) -> str:
     """Where the client goes to."""
     given = probe._s3.meta.endpoint_url if probe._s3 else os.environ.get("AWS_ENDPOINT_URL", "AWS")
-    return _without_password(given)
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"//[^/\s@]*@", "//", text)
+    return without_password(given)
 
 
 def _fix(probe: Any) -> str:

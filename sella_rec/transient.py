@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from sella_rec.addresses import without_password
 from sella_rec.environment import PATIENCE
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ def retrying(
         except Exception as error:
             if clock() >= until or not is_transient(error):
                 raise
-            log.warning("%s: %s; trying again", type(error).__name__, error)
+            log.warning("%s: %s; trying again", type(error).__name__, without_password(str(error)))
         # apart from the generator that a training seeds and counts on
         sleep(pause * random.SystemRandom().uniform(0.5, 1.0))
         pause = min(2 * pause, _LONGEST_PAUSE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from sella_rec.addresses import without_password
 from sella_rec.config import DataConfig
 from sella_rec.data.dataset import SPLITS
 from sella_rec.data.training_reference import iso
@@ -35,8 +36,8 @@ def make_report(config: DataConfig, counts: Report, rows: pl.DataFrame, items: p
     known = float(counts["items_read"]) - float(counts["items_missing"]) - float(counts["items_duplicate"])
     title_length = items["title"].str.len_chars()
     report: Report = {
-        "interactions": config.interactions,
-        "items": config.items,
+        "interactions": without_password(config.interactions),
+        "items": without_password(config.items),
         "split": config.split,
         **counts,
         "items_without_title_share": _share(counts["items_without_title"], known),

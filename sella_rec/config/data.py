@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 
+from sella_rec.addresses import has_password, password_place
 from sella_rec.config.base import ConfigSection
 
 HALF = "half"
@@ -134,6 +135,16 @@ class DataConfig(ConfigSection):
     def _words(cls, value: Any) -> Any:
         # YAML turns unquoted null, nan and -1 into something else than text
         return ["null" if word is None else str(word) for word in value] if isinstance(value, list) else value
+
+    @field_validator("interactions", "items", "source")
+    @classmethod
+    def _no_password(cls, value: str | None) -> str | None:
+        if value is not None and has_password(value):
+            where = password_place(value)
+            raise ValueError(
+                f"an address with a password; configurations are stored in MLflow: leave the password out, {where}"
+            )
+        return value
 
     @field_validator("window_from", "window_until", "valid_from", "test_from", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ import os
 import re
 from pathlib import Path
 
+from sella_rec.addresses import without_password
 from sella_rec.environment import TERMINATION_LOG
 from sella_rec.errors import UserError
 from sella_rec.tracking import runs as mlflow_runs
@@ -55,7 +56,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    text = _USER_IN_ADDRESS.sub("://***@", text)
+    text = without_password(_USER_IN_ADDRESS.sub("://***@", text))
     for name, value in os.environ.items():
         # a short one would blot out words
         if _SECRET_VARIABLE.search(name) and len(value) >= 6:

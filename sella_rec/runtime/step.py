@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sella_rec.addresses import without_password
 from sella_rec.config import READS, BackboneConfig, Config, ConfigError, merged, step_config
 from sella_rec.environment import checkpoints_root, log_file, pipeline_run, progress_file
 from sella_rec.runtime.checkpoint_store import CheckpointStoreError, open_checkpoint_store
@@ -141,7 +142,7 @@ def running(
         raise
     except BaseException as error:
         if progress is not None:
-            progress.finish("failed", error=traceback.format_exc())
+            progress.finish("failed", error=without_password(traceback.format_exc()))
         tell_failure(error, name, run)
         raise
     _succeed(step, round(time.monotonic() - started, 2), progress)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sella_rec.addresses import shown
 from sella_rec.config import Config
 from sella_rec.environment import GIT_COMMIT, IMAGE_DIGEST, PIPELINE_RUN
 from sella_rec.names import EXPERIMENT
@@ -222,7 +223,7 @@ def describe_pipeline_run(run: StepRun, config: Config, code_version: str) -> No
     """
     if run.parent_id is None or CODE_TAG in run.client.get_run(run.parent_id).data.tags:
         return
-    tree = config.model_dump(mode="json")
+    tree = shown(config.model_dump(mode="json"))
     log_params(run.client, run.parent_id, flatten(tree))
     run.client.log_dict(run.parent_id, tree, "config.yaml")
     given = {"mlflow.source.git.commit": GIT_COMMIT, "sella.image": IMAGE_DIGEST}
