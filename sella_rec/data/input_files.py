@@ -27,6 +27,7 @@ FORMATS = {
     ".psv": "csv",
     ".inter": "csv",
     ".item": "csv",
+    ".user": "csv",
     ".dat": "dat",
     ".jsonl": "json",
     ".ndjson": "json",
@@ -36,13 +37,6 @@ FORMATS = {
     ".arrow": "arrow",
     ".feather": "arrow",
     ".ipc": "arrow",
-    ".tsv": "csv",
-    ".tab": "csv",
-    ".psv": "csv",
-    ".txt": "csv",
-    ".inter": "csv",
-    ".item": "csv",
-    ".user": "csv",
 }
 # of these an empty file is one without rows, of others a damaged one
 _TEXT = ("csv", "dat", "json")
