@@ -109,22 +109,25 @@ def _publish(block: str, rows: list[dict[str, object]], source: str) -> None:
 
 def ratings(work: Path, count: int) -> None:
     """Time and peak memory of `sella data` over the same ratings in three files."""
-    work.mkdir(parents=True, exist_ok=True)
-    frame, items = _ratings(count)
-    items.write_csv(work / "items.csv")
-    frame.write_csv(work / "clean.csv")
-    _as_exported(frame).write_csv(work / "exported.csv", separator=";")
-    frame.write_parquet(work / "clean.parquet")
-    del frame, items
+    source = work / f"ratings-{count}"
+    if not source.exists():
+        unfinished = source.with_suffix(".unfinished")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        frame, items = _ratings(count)
+        items.write_csv(unfinished / "items.csv")
+        frame.write_csv(unfinished / "clean.csv")
+        _as_exported(frame).write_csv(unfinished / "exported.csv", separator=";")
+        frame.write_parquet(unfinished / "clean.parquet")
+        unfinished.rename(source)
     rows: list[dict[str, object]] = []
     for name, what in (
         ("clean.csv", "CSV, integers"),
         ("exported.csv", "CSV, semicolons, ids `17`, `17.0` and ` 17`, dates as text"),
         ("clean.parquet", "Parquet"),
     ):
-        tables = [f"--interactions={work / name}", f"--items={work / 'items.csv'}"]
+        tables = [f"--interactions={source / name}", f"--items={source / 'items.csv'}"]
         report, seconds, peak = _prepare(tables, work / "out")
-        size = (work / name).stat().st_size / 1e9
+        size = (source / name).stat().st_size / 1e9
         figures = {"rows": f"{report['rows_read']:,}", "users": f"{report['users']:,}", "GB": f"{size:.2f}"}
         rows.append({"file": what} | figures | {"seconds": round(seconds), "peak GB": f"{peak / 1e6:.2f}"})
     _publish(

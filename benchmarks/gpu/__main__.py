@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks._report import REPOSITORY, machine, provenance, replace_block
 from benchmarks.gpu.parts import LIMITS, run_part
+from sella_rec.outputs import OutputPathError, check_growing_folder
 from sella_rec.runtime.supervision import exit_with_parent
 
 DONE, UNFINISHED = "done", "unfinished"
@@ -29,7 +30,7 @@ DONE, UNFINISHED = "done", "unfinished"
 _REHEARSAL_IS_SLOWER = 10
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks" / "results" / "gpu")
     parser.add_argument("--seconds", type=float, default=480, help="no part is begun that could end later")
@@ -37,11 +38,15 @@ def main() -> None:
     parser.add_argument("--rehearse", action="store_true", help="tiny LLMs, few steps, with or without a GPU")
     parser.add_argument("--write", action="store_true", help="replace the table in docs/operations.md")
     parser.add_argument("--only-this-process", choices=LIMITS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     if arguments.only_this_process:
         exit_with_parent()
         measure(arguments.only_this_process, arguments.out, arguments.rehearse)
         return
+    try:
+        check_growing_folder(arguments.out, (f"{part}.json" for part in LIMITS), "--out")
+    except OutputPathError as error:
+        parser.error(str(error))
     _need_gpu(arguments.rehearse)
     arguments.out.mkdir(parents=True, exist_ok=True)
     slower = _REHEARSAL_IS_SLOWER if arguments.rehearse else 1

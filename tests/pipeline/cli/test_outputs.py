@@ -12,6 +12,7 @@ from typer.models import OptionInfo
 from typer.testing import CliRunner
 
 from benchmarks import tune_llm_arms
+from benchmarks.gpu import __main__ as gpu
 from benchmarks.paper import run as paper
 from pipeline.cli.main import app
 from pipeline.local.run_folder import RunError, last_run, make_runs_folder, new_run
@@ -28,7 +29,12 @@ WRITTEN = {
 }
 BENCHMARKS_READ = {"window", "--data"}
 # `work` gets folders of its own, named by what made them, and hands `work/out` to `sella data --output`
-BENCHMARKS_WRITTEN = {("paper/run", "--out"), ("tune_llm_arms", "--out"), ("prepare_data", "work")}
+BENCHMARKS_WRITTEN = {
+    ("paper/run", "--out"),
+    ("tune_llm_arms", "--out"),
+    ("gpu/__main__", "--out"),
+    ("prepare_data", "work"),
+}
 runner = CliRunner()
 
 
@@ -106,7 +112,7 @@ def test_what_is_foreign_is_untouched(elsewhere: Path, command: str, option: str
     assert tree(elsewhere) == before
 
 
-@pytest.mark.parametrize("main", [paper.main, tune_llm_arms.main], ids=["paper", "tune_llm_arms"])
+@pytest.mark.parametrize("main", [paper.main, tune_llm_arms.main, gpu.main], ids=["paper", "tune_llm_arms", "gpu"])
 def test_a_benchmark_leaves_a_foreign_folder_alone(
     elsewhere: Path, main: Callable[[list[str]], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
