@@ -44,7 +44,6 @@ def test_an_empty_file_is_all_defaults(tmp_path):
         ("data.valid_from=2015-01-01", "together"),
         ("data.encoding=cp9999", "data.encoding: .*unknown encoding; use one of Python's names"),
         ("data.encoding=base64", "data.encoding: .*unknown encoding"),
-        ("data.separator=''", "data.separator"),
         ("data.items_header=[]", "data.items_header"),
         ("deterministic=true", "deterministic needs backbone.dtype: float32"),
         ("fuse.learning_rate", "expected section.field=value"),
