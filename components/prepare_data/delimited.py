@@ -35,7 +35,8 @@ def read_delimited(file: str, data: bytes, columns: Mapping[str, str], settings:
             raise DataError(f"{file}: more than one column '{name}'; rename or remove all but one")
     quoting = find_quoting(file, data, dialect.start, dialect.separator, dialect.width)
     frame = _parse(file, data, dialect, quoting, wanted)
-    notes = (*notes, *dialect.notes, *([quoting.note] if quoting.note else []))
+    frame, empty = _without_empty_end(frame)
+    notes = (*notes, *dialect.notes, *filter(None, (quoting.note, empty)))
     for first_row, part in _without_headers(frame, dialect.first_row):
         if first_row > dialect.first_row:
             notes = (f"the header is repeated in row {first_row - 1}, and was left out",)
@@ -99,10 +100,21 @@ def _ragged(rows: list[pa.csv.InvalidRow], good: int, dialect: Dialect) -> str:
     many = f"{len(rows)}{' or more' if len(rows) == _RAGGED_COUNTED else ''}"
     found = f"row {first.number + dialect.first_row - 1} has {first.actual_columns}: {text[:200]!r}"
     what = f"malformed CSV: {dialect.width} values expected in a row, but {found}; rows like it: {many}"
+    if f'{dialect.separator} "' in text:
+        return f"{what}; remove the space before each quotation mark"
     fix = f"put values that contain {dialect.separator!r} in quotation marks, or set data.separator"
     if not good and dialect.first_row == 2:
         fix += "; if the first column has no name in the header, add one (R: write.csv(..., row.names = FALSE))"
     return f"{what}; {fix}"
+
+
+def _without_empty_end(frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+    """Without rows of separators alone, which spreadsheets write at the end, and a remark."""
+    if not frame.width or any(frame.tail(1).row(0) if frame.height else "1"):
+        return frame, ""
+    filled = frame.select(pl.any_horizontal(pl.all() != "")).to_series().arg_true()
+    kept = filled[-1] + 1 if len(filled) else 0
+    return frame.head(kept), f"{frame.height - kept} rows at the end hold none of the wanted values, and were left out"
 
 
 def _without_headers(frame: pl.DataFrame, first_row: int) -> Iterator[tuple[int, pl.DataFrame]]:

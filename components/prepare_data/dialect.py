@@ -90,6 +90,7 @@ def find_dialect(file: str, data: bytes, columns: Mapping[str, str], settings: T
         raise DataError(f"{file}: the file is empty; expected a header and rows")
     if separator != ",":
         notes.append(f"values are separated by {separator!r}")
+    _check_first_row(file, rows, set(columns.values()))
     names, has_header = _names(file, rows[0], sample, columns, settings)
     width = _usual([len(row) for row in rows[1:]] or [len(names)])
     if not has_header:
@@ -108,7 +109,7 @@ def sample_rows(sample: str, separator: str) -> list[list[str]]:
     try:
         return list(islice((row for row in _reader(sample, separator) if _filled(row)), _SAMPLE_ROWS))
     except csv.Error:
-        return [line.split(separator) for line in _lines(sample)[:_SAMPLE_ROWS] if line.strip()]
+        return [line.split(separator) for line in _lines(sample)[:_SAMPLE_ROWS] if line.strip(" \t\0")]
 
 
 def _lines(text: str) -> list[str]:
@@ -117,7 +118,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _filled(row: list[str]) -> bool:
-    return any(cell.strip() for cell in row)
+    return any(cell.strip(" \t\0") for cell in row)
 
 
 def _reader(sample: str, separator: str) -> Iterable[list[str]]:
@@ -163,6 +164,21 @@ def clean_header(cells: list[str], wanted: set[str]) -> list[str]:
     return [cell if cell in wanted or not match else match[1] for cell, match in zip(cells, typed, strict=True)]
 
 
+def _check_first_row(file: str, rows: list[list[str]], wanted: set[str]) -> None:
+    """DataError where the first row cannot be the header, but holds it or stands above it."""
+    if any("\n" in cell and sum(name in cell for name in wanted) > 1 for cell in rows[0]):
+        raise DataError(f"{file}: malformed CSV: line 1: a quotation mark is not closed; remove it")
+    if len(rows[0]) == 1 and sum(name in rows[0][0] for name in wanted) > 1:
+        fix = "set data.separator to what stands between values, such as --set 'data.separator= ' for a space"
+        raise DataError(f"{file}: values must be separated; the header is {rows[0][0][:200]!r}; {fix}")
+    known = [len(wanted & set(clean_header(row, wanted))) for row in rows]
+    if not known[0] and max(known) > 1:
+        above = known.index(max(known))
+        raise DataError(
+            f"{file}: row {above + 1} looks like the header; remove what is above it, from {rows[0][0]!r} on"
+        )
+
+
 def _names(
     file: str, cells: list[str], sample: str, columns: Mapping[str, str], settings: TextSettings
 ) -> tuple[list[str], bool]:
@@ -204,7 +220,7 @@ def _header_bytes(sample: str, separator: str) -> int:
         next(row for row in reader if _filled(row))
         lines = reader.line_num
     else:
-        lines = next(number for number, line in enumerate(_lines(sample), start=1) if line.strip())
+        lines = next(number for number, line in enumerate(_lines(sample), start=1) if line.strip(" \t\0"))
     text = sample.encode()
     end = next(islice(_LINE_END.finditer(text), lines - 1, None), None)
     return end.end() if end else len(text)

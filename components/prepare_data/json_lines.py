@@ -94,19 +94,20 @@ def _nested(file: str, data: bytes, frame: pl.DataFrame, columns: Mapping[str, s
         objects = objects or [_loads(line) for line in data.split(b"\n") if line.strip()]
         values = {at: objects[at][name] for at in found if not isinstance(objects[at][name], str)}
         for at, value in values.items():
-            if name != columns.get("title") or not _is_text_list(value):
+            if name != columns.get("title") or not _is_flat_list(value):
                 what = "an object" if isinstance(value, dict) else "a list"
                 got = json.dumps(value, ensure_ascii=False)[:80]
                 where = f"{file}, row {row + at}, column '{name}'"
                 raise DataError(f"{where}: is {what}; expected one value (got {got})")
         if values:
-            texts = [values.get(at, None if text is None else [text]) for at, text in enumerate(frame[name])]
+            lists = {at: [str(each) for each in value if each is not None] for at, value in values.items()}
+            texts = [lists.get(at, None if text is None else [text]) for at, text in enumerate(frame[name])]
             frame = frame.with_columns(pl.Series(name, texts, dtype=pl.List(pl.String)))
     return frame
 
 
-def _is_text_list(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+def _is_flat_list(value: Any) -> bool:
+    return isinstance(value, list) and not any(isinstance(each, list | dict) for each in value)
 
 
 def _loads(line: bytes) -> Any:

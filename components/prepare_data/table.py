@@ -88,17 +88,21 @@ def make_table(
 ) -> Table:
     """Give `frame`'s columns our names and plain types; DataError if one holds lists or structs.
 
-    Lists of text as titles are let through.
+    Lists as titles are let through.
     """
     wanted = {field: name for field, name in columns.items() if name in present}
     frame = frame.select(pl.col(name).alias(field) for field, name in wanted.items())
     table = Table(file, frame, columns, present, first_row, notes)
     for field, dtype in frame.schema.items():
-        if dtype.is_nested() and not (field == "title" and dtype == pl.List(pl.String)):
+        if dtype.is_nested() and not (field == "title" and _is_flat_list(dtype)):
             got = str(frame[field].head(1).to_list())[1:-1][:80]
             where = f"{file}, row {first_row}, column '{columns[field]}'"
             raise DataError(f"{where}: contains {dtype}; expected one value per row (got {got})")
     return replace(table, frame=frame.with_columns(_plain(table, field) for field in frame.columns))
+
+
+def _is_flat_list(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.List | pl.Array) and not dtype.inner.is_nested()
 
 
 def _plain(table: Table, field: str) -> pl.Series:

@@ -19,6 +19,18 @@ _WIDE_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_BINARY = {
+    b"PK\x03\x04": "a zip file or an Excel workbook; name it .zip, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook; save the sheet as CSV",
+    b"PAR1": "a Parquet file; name it .parquet",
+    b"ARROW1": "an Arrow file; name it .arrow",
+    b"\x1f\x8b": "compressed by gzip; add .gz to its name",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; add .zst to its name",
+    b"BZh": "compressed by bzip2; add .bz2 to its name",
+    b"\xfd7zXZ": "compressed by xz; add .xz to its name",
+    b"%PDF": "a PDF; give a table",
+    b"SQLite format 3": "an SQLite database; export the table as CSV",
+}
 # few, since short titles fit many: cp1250 and cp1254 cannot be told from cp1252
 _ENCODINGS = ["cp1252", "gb18030", "cp1251", "cp1253", "cp932", "euc_jp", "cp949", "big5"]
 # accented letters, quotation marks, dashes: what stands alone in western text; the rest leads a pair in Asian text
@@ -40,8 +52,11 @@ def to_utf8(file: str, data: bytes, encoding: str | None, first_line: int = 1) -
         first_line: number of the first line of `data` in messages.
 
     Raises:
-        DataError: bytes that are not of the encoding, or an encoding that cannot be told.
+        DataError: no text, bytes that are not of the encoding, or an encoding that cannot be told.
     """
+    binary = next((what for mark, what in _BINARY.items() if data.startswith(mark)), None)
+    if binary and b"\0" in data[:4096]:
+        raise DataError(f"{file}: is not text but {binary}")
     wide = next((name for mark, name in _WIDE_MARKS.items() if data.startswith(mark)), None)
     found = wide or (_wide_without_mark(data) if encoding is None else None)
     notes: tuple[str, ...] = ()

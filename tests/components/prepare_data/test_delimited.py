@@ -50,6 +50,8 @@ def test_what_pythons_csv_writes_is_read(
     file = StringIO(newline="")
     writer = csv.writer(file, delimiter=separator, lineterminator=newline, quoting=quoting)
     writer.writerows([("item_id", "title", "genre"), *lines])
+    while lines and not any(lines[-1]):
+        lines = lines[:-1]
     assert rows(file.getvalue(), ITEMS | {"label": "genre"}) == lines
 
 
@@ -167,6 +169,13 @@ def test_a_header_that_is_repeated_where_files_were_put_together() -> None:
     assert rows("item_id,title\nitem_id,title\n") == []
 
 
+def test_rows_without_values_at_the_end() -> None:
+    (table,) = read("item_id,title\n1,a\n,\n2,b\n,\n,\n")
+    assert table.frame.rows() == [("1", "a"), ("", ""), ("2", "b")]
+    assert table.notes == ("2 rows at the end hold none of the wanted values, and were left out",)
+    assert rows("item_id,title\n,\n") == rows("item_id,title\n") == []
+
+
 def test_a_title_like_the_header_is_no_header() -> None:
     assert rows("item_id,title\n1,title\nitem_id,b\n") == [("1", "title"), ("item_id", "b")]
 
@@ -185,10 +194,15 @@ ERRORS = [
     ("item_id,title\n1,a\n2\n3,c,d\n4,e\n", r"2 values expected in a row, but row 3 has 1: '2'; rows like it: 2"),
     ("item_id::title\n1::a\n2::b::c\n", r"row 3 has 3: '2::b::c'; rows like it: 1"),
     ("item_id,title\nr1,1,a\nr2,2,b\n", r"row 2 has 3.*rows like it: 2.*row\.names = FALSE"),
+    ('item_id, title\n1, "Matrix, The"\n', "row 2 has 3.*remove the space before each quotation mark"),
+    ('"item_id,title\n1,a\n2,b\n', "line 1: a quotation mark is not closed"),
+    ("item_id title\n1 a\n", "values must be separated; the header is 'item_id title'; set data.separator"),
+    ("# made in 2020\n\nitem_id,title\n1,a\n", "row 2 looks like the header; remove what is above it"),
     ("item_id,title,title\n1,a,b\n", "more than one column 'title'"),
     ("", "the file is empty"),
     ("\n \n", "the file is empty"),
     ("\ufeff", "the file is empty"),
+    ("\0" * 99, "the file is empty"),
     ("1,Heat\n2,Casino\n", r"first row is no header: '1,Heat'; .* --set data\.items_header=item_id,title;"),
 ]
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from components.prepare_data.validate import load
+from components.prepare_data.validate import CleanData, load
 from sella_rec.config import DataConfig
 
 RATINGS = pl.DataFrame(
@@ -160,7 +160,21 @@ def test_every_format_gives_the_same_clean_data(tmp_path: Path, name: str) -> No
         items=str(tmp_path / f"items.{extension}"),
         test_fraction=0.2,
     )
-    clean = load(config)
+    _assert_same(load(config))
+
+
+def test_settings_say_what_cannot_be_detected(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_bytes(delimited("~")(RATINGS).split(b"\n", 1)[1])
+    titles = ITEMS.with_columns(title=pl.Series(["Żółty szalik", "Popiół i diament", "Człowiek z marmuru"]))
+    (tmp_path / "items.csv").write_bytes(delimited("~", "cp1250")(titles).split(b"\n", 1)[1])
+    settings = {"encoding": "cp1250", "separator": "~", "items_header": ITEMS.columns}
+    addresses = {"interactions": str(tmp_path / "ratings.csv"), "items": str(tmp_path / "items.csv")}
+    clean = load(DataConfig.model_validate(addresses | settings | {"interactions_header": RATINGS.columns}))
+    assert clean.items.rows() == titles.rows()
+    assert clean.rows.height == RATINGS.height
+
+
+def _assert_same(clean: CleanData) -> None:
     assert clean.rows.cast({"user_id": pl.String}).rows() == [
         ("7", "B01", 964982703, 1),
         ("7", "B02", 964982931, 0),

@@ -85,12 +85,12 @@ def test_of_a_field_that_is_there_twice_the_first_counts(read: Callable[..., lis
 
 @pytest.mark.parametrize("around", ["%s\n", "[%s]"])
 def test_titles_that_are_lists_stay_lists(read: Callable[..., list[Table]], around: str) -> None:
-    objects: list[Any] = ["[REC]", ["Heat", 'Michael "M" Mann'], None, "Casino", []]
+    objects: list[Any] = ["[REC]", ["Heat", 'Michael "M" Mann'], None, "Casino", [], [1, None]]
     text = ("," if "[" in around else "\n").join(
         json.dumps({"item_id": str(number), "title": title}) for number, title in enumerate(objects)
     )
     (table,) = read(around % text)
-    assert table.frame["title"].to_list() == [["[REC]"], objects[1], None, ["Casino"], []]
+    assert table.frame["title"].to_list() == [["[REC]"], objects[1], None, ["Casino"], [], ["1"]]
     assert read('{"item_id": 1, "title": "[REC]"}')[0].frame.rows() == [(1, "[REC]")]
 
 
@@ -98,7 +98,7 @@ NOT_ONE_VALUE = [
     ('{"item_id": 1}\n{"item_id": [2]}', r"row 2, column 'item_id': is a list; expected one value \(got \[2\]"),
     ('{"item_id": "[x]"}\n{"item_id": {"$oid": "5f"}}', r"row 2, column 'item_id': is an object; .*\$oid"),
     ('{"item_id": 1, "title": {"en": "a"}}', "row 1, column 'title': is an object"),
-    ('{"item_id": 1, "title": [1]}', "row 1, column 'title': is a list"),
+    ('{"item_id": 1, "title": [["a"]]}', "row 1, column 'title': is a list"),
 ]
 
 

@@ -67,7 +67,7 @@ def test_int96_after_the_end_of_nanoseconds() -> None:
 REFUSED = [
     ("item_id", pa.array([[1, 2]]), r"r\.parquet, row 1, column 'item_id': contains List\(Int64\);.*got \[1, 2\]"),
     ("item_id", pa.array([{"a": 1}]), r"row 1, column 'item_id': contains Struct"),
-    ("title", pa.array([[1]]), r"column 'title': contains List\(Int64\)"),
+    ("title", pa.array([[["a"]]]), r"column 'title': contains List\(List\(String\)\)"),
     ("item_id", pa.array([b"a", uuid.uuid4().bytes]), r"row 2, column 'item_id': holds bytes that are not text"),
     (
         "user",
@@ -94,6 +94,15 @@ def test_columns_that_are_not_wanted_may_be_anything() -> None:
     assert table.frame.to_dicts() == [{"user_id": "x", "title": ["a"]}]
     assert table.present == [*names, "user"]
     assert read(pa.table({"other": [1]})).frame.width == 0
+
+
+def test_lists_as_titles_are_left_to_the_rules_of_titles() -> None:
+    for array in (
+        pa.array([["a", "b"]]),
+        pa.array([["a", "b"]], pa.large_list(pa.string())),
+        pa.array([["a", "b"]], pa.list_(pa.string(), 2)),
+    ):
+        assert read({"title": array}).frame["title"].to_list() == [["a", "b"]]
 
 
 def test_columns_of_one_name() -> None:

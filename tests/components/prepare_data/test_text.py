@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import re
 
 import pytest
@@ -136,3 +137,18 @@ def test_bytes_that_are_not_of_the_given_encoding(encoding: str, monkeypatch: py
     data = "".join(f"{number},title\n" for number in range(500)).encode() + b"500,\xff,"
     with pytest.raises(DataError, match=rf"r\.csv, line 501: b'\\xff'.* is not {encoding}; fix the line, or set"):
         to_utf8("r.csv", data, encoding)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (gzip.compress(b"a,b\n" * 9), r"compressed by gzip; add \.gz"),
+        (b"PK\x03\x04\x14\0\x06\0", "a zip file or an Excel workbook"),
+        (b"PAR1\0\0", r"a Parquet file; name it \.parquet"),
+    ],
+)
+def test_what_is_no_text_is_named(data: bytes, message: str) -> None:
+    for encoding in (None, "cp1252"):
+        with pytest.raises(DataError, match=rf"r\.csv: is not text but {message}"):
+            to_utf8("r.csv", data, encoding)
+    assert to_utf8("r.csv", b"PARIS,title\nPAR1,a\n", None)[1] == ()
