@@ -23,5 +23,6 @@ def drops_told(counts: Mapping[str, int | str]) -> Iterator[None]:
         told = ", ".join(f"{rows:,} {DROPPED[rule][0]} ({rule})" for rule, rows in dropped if rows)
         if not told:
             raise
-        of = f" of {int(counts['rows_read']):,} rows" if "rows_read" in counts else ""
-        raise DataError(f"{error}. Dropped before{of}: {told}") from error
+        of = f", of {int(counts['rows_read']):,} rows read" if "rows_read" in counts else ""
+        # in brackets, so that a setting to paste stands alone
+        raise DataError(f"{error} (dropped before{of}: {told})") from error

@@ -12,13 +12,13 @@ from sella_rec.data.training_reference import iso
 Report = dict[str, int | float | str]
 # Rules by which rows and items are dropped, in their order: how to say it, and the setting that decides, if one does.
 DROPPED = {
-    "rows_missing": ("with a missing value", "data.missing"),
+    "rows_missing": ("with a missing value", "data.missing_rows"),
     "rows_outside_window": ("outside the window", "data.window_from, data.window_until"),
     "rows_item_without_title": ("of items without a title", ""),
     "rows_item_unknown": ("of items that the items table lacks", ""),
     "rows_inactive": ("of users or items with too few rows", "data.min_user_rows, data.min_item_rows"),
     "rows_duplicate": ("older ones of the same user and item", "data.duplicates"),
-    "items_missing": ("without an item_id", "data.missing"),
+    "items_missing": ("without an item_id", "data.missing_rows"),
     "items_without_title": ("without a title", "data.reject_title"),
     "items_duplicate": ("further rows of the same item", ""),
     "items_without_rows": ("without a row", "data.catalogue"),
