@@ -36,12 +36,6 @@ FORMATS = {
     ".arrow": "arrow",
     ".feather": "arrow",
     ".ipc": "arrow",
-    ".tsv": "csv",
-    ".tab": "csv",
-    ".psv": "csv",
-    ".txt": "csv",
-    ".inter": "csv",
-    ".item": "csv",
     ".user": "csv",
 }
 # of these an empty file is one without rows, of others a damaged one
