@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from components.prepare_data.arrow import read_arrow
+from components.prepare_data.database import read_database
 from components.prepare_data.delimited import read_delimited
 from components.prepare_data.dialect import TextSettings
 from components.prepare_data.json_lines import read_json
+from components.prepare_data.lakehouse import read_lakehouse
 from components.prepare_data.parquet import read_parquet
+from components.prepare_data.partitions import told_by_listing
 from components.prepare_data.table import Table
-from sella_rec.data.input_files import read_files
+from sella_rec.data.database_query import database_query
+from sella_rec.data.input_files import File, read_files
+from sella_rec.data.lakehouse import lakehouse_table
 
 _AS_DETECTED = TextSettings()
 
@@ -23,10 +29,21 @@ def read_tables(uri: str, columns: Mapping[str, str], settings: TextSettings = _
     Raises:
         DataError: as `read_files`, and for a file that is empty, malformed, or holds lists where values belong.
     """
-    for file in read_files(uri):
-        if file.kind == "json":
-            yield from read_json(file, columns, settings.encoding)
-        elif file.kind == "parquet":
-            yield from read_parquet(file.name, file.read(), columns)
-        else:
-            yield from read_delimited(file.name, file.read(), columns, settings)
+    if asked := database_query(uri):
+        yield from read_database(asked, columns)
+    elif table := lakehouse_table(uri):
+        yield from read_lakehouse(table, columns)
+    else:
+        for file in read_files(uri):
+            yield from told_by_listing(file, _read(file, columns, settings))
+
+
+def _read(file: File, columns: Mapping[str, str], settings: TextSettings) -> Iterator[Table]:
+    if file.kind == "json":
+        yield from read_json(file, columns, settings.encoding)
+    elif file.kind == "parquet":
+        yield from read_parquet(file.name, file.read(), columns)
+    elif file.kind == "arrow":
+        yield from read_arrow(file.name, file.read(), columns)
+    else:
+        yield from read_delimited(file.name, file.read(), columns, settings)
