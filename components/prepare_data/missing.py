@@ -62,7 +62,7 @@ class Missing:
     def _fix(self, field: str, missing: pl.Series) -> str:
         fix = "to drop such rows, --set data.missing_rows=drop"
         if field in ("user_id", "item_id") and not _NO_WORDS.mask(missing[:1]).all():
-            fix += f"; if {missing[0]!r} is an identifier, --set data.missing=[]"
+            fix += f"; if {missing[0]!r} is an identifier, --set 'data.missing=[]'"
         return f"the {field} is missing; {fix}"
 
 

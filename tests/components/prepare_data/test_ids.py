@@ -127,7 +127,7 @@ LOST = "a float has lost the last digits of such an identifier; write this colum
         (["a", "'  '"], r"row 3, column 'userId': the user_id is missing; .* \(got \"'  '\"\)"),
         (
             ["a", "None"],
-            r"the user_id is missing; .*; if 'None' is an identifier, --set data.missing=\[\] \(got 'None'\)",
+            r"the user_id is missing; .*; if 'None' is an identifier, --set 'data.missing=\[\]' \(got 'None'\)",
         ),
         ([1.0, float("nan")], r"row 3, column 'userId': the user_id is missing"),
         ([None, None], "row 2, column 'userId': the user_id is missing"),
