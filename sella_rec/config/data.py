@@ -54,7 +54,7 @@ class DataConfig(ConfigSection):
     separator: str | None = Field(
         None,
         min_length=1,
-        description="What stands between the values of a text table, one or more characters, `tab` and `space` by name; "
+        description="What stands between the values of a text table, one or more characters, `tab`, `space` by name; "
         "none: comma, tab, semicolon, `|` or `::`, whichever fits the first lines",
     )
     interactions_header: tuple[str, ...] | None = Field(
