@@ -169,7 +169,7 @@ def _check_first_row(file: str, rows: list[list[str]], wanted: set[str]) -> None
     if any("\n" in cell and sum(name in cell for name in wanted) > 1 for cell in rows[0]):
         raise DataError(f"{file}: malformed CSV: line 1: a quotation mark is not closed; remove it")
     if len(rows[0]) == 1 and sum(name in rows[0][0] for name in wanted) > 1:
-        fix = "set data.separator to what stands between values, such as --set 'data.separator= ' for a space"
+        fix = "set data.separator to what stands between values, such as --set data.separator=space"
         raise DataError(f"{file}: values must be separated; the header is {rows[0][0][:200]!r}; {fix}")
     known = [len(wanted & set(clean_header(row, wanted))) for row in rows]
     if not known[0] and max(known) > 1:

@@ -117,14 +117,14 @@ def _decode(file: str, data: bytes, encoding: str, first_line: int) -> bytes:
 
 def _detect(file: str, data: bytes, first_line: int) -> tuple[bytes, str]:
     first = _first_bad(data)
-    at = data.count(b"\n", 0, first)
-    line = first_line + at
+    example = data[data.rfind(b"\n", 0, first) + 1 :][:200].split(b"\n")[0].strip()
+    line = first_line + data.count(b"\n", 0, first)
     starts = (0, first, len(data) // 2, len(data) * 3 // 4)
     lines = list(dict.fromkeys(each for start in starts for each in _special_lines(data, start)))
     if sum(map(_is_utf8, lines)) >= _UTF8_SHARE * len(lines):
         text, bad = _mend(data)
-        done = f"{bad} bytes are not UTF-8, while others are, and were read as cp1252 (first in line {line}:"
-        return text, f"{done} {_line(text, at)!r})"
+        done = f"{bad} bytes are not UTF-8, while others are, and were read as cp1252"
+        return text, f"{done} (first in line {line}: {_mend(example)[0].decode()!r})"
     encoding = _encoding_of(lines)
     if encoding is None:
         fix = "set data.encoding, such as --set data.encoding=cp1252 (cp1250 Polish, cp1251 Russian, cp1254 Turkish)"
@@ -136,12 +136,8 @@ def _detect(file: str, data: bytes, first_line: int) -> tuple[bytes, str]:
             raise
         # five bytes are not of cp1252; they are control characters in latin-1
         encoding, text = "latin-1", _decode(file, data, "latin-1", first_line)
-    example = f"line {line}: {_line(text, at)!r}"
-    return text, f"is not UTF-8; read as {encoding} ({example}); if that is wrong, set data.encoding"
-
-
-def _line(text: bytes, number: int) -> str:
-    return text.split(b"\n", number + 1)[number].strip()[:80].decode(errors="ignore")
+    shown = f"line {line}: {example.decode(encoding, 'ignore')!r}"
+    return text, f"is not UTF-8; read as {encoding} ({shown}); if that is wrong, set data.encoding"
 
 
 def _encoding_of(lines: list[bytes]) -> str | None:

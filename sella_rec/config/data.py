@@ -71,8 +71,8 @@ class DataConfig(ConfigSection):
     separator: str | None = Field(
         None,
         min_length=1,
-        description="What stands between the values of a text table, one or more characters, `tab` for a tab; none: "
-        "comma, tab, semicolon, `|` or `::`, whichever fits the first lines",
+        description="What stands between the values of a text table, one or more characters, `tab`, `space` by name; "
+        "none: comma, tab, semicolon, `|` or `::`, whichever fits the first lines",
     )
     interactions_header: tuple[str, ...] | None = Field(
         None,
@@ -172,8 +172,9 @@ class DataConfig(ConfigSection):
 
     @field_validator("separator")
     @classmethod
-    def _tab_by_name(cls, value: str | None) -> str | None:
-        return "\t" if value in ("tab", r"\t") else value
+    def _named_separator(cls, value: str | None) -> str | None:
+        # white space alone does not survive the command line
+        return {"tab": "\t", r"\t": "\t", "space": " "}.get(value or "", value)
 
     @field_validator("interactions_header", "items_header", mode="before")
     @classmethod

@@ -65,9 +65,9 @@ def test_columns_are_named_by_a_list_or_as_text(value):
     assert load_config(None, [f"data.items_header={value}"]).data.items_header == ("item_id", "title")
 
 
-@pytest.mark.parametrize("value", ["tab", r"\t"])
-def test_a_tab_can_be_named(value):
-    assert load_config(None, [f"data.separator={value}"]).data.separator == "\t"
+@pytest.mark.parametrize(("value", "separator"), [("tab", "\t"), (r"\t", "\t"), ("space", " ")])
+def test_white_space_as_separator_can_be_named(value, separator):
+    assert load_config(None, [f"data.separator={value}"]).data.separator == separator
 
 
 @pytest.mark.parametrize("other", ["fuse.gradient_checkpointing=true", "launch.sharded=true"])
