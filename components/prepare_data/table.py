@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -86,10 +86,55 @@ def make_table(
     first_row: int = 1,
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """Give `frame`'s columns our names; DataError if one of them holds lists or structs."""
+    """Give `frame`'s columns our names and plain types; DataError if one holds lists or structs.
+
+    Lists as titles are let through.
+    """
     wanted = {field: name for field, name in columns.items() if name in present}
     frame = frame.select(pl.col(name).alias(field) for field, name in wanted.items())
+    table = Table(file, frame, columns, present, first_row, notes)
     for field, dtype in frame.schema.items():
-        if dtype.is_nested():
-            raise DataError(f"{file}: column '{columns[field]}' contains {dtype}; expected one value per row")
-    return Table(file, frame, columns, present, first_row, notes)
+        if dtype.is_nested() and not (field == "title" and _is_flat_list(dtype)):
+            got = str(frame[field].head(1).to_list())[1:-1][:80]
+            where = f"{file}, row {first_row}, column '{columns[field]}'"
+            raise DataError(f"{where}: contains {dtype}; expected one value per row (got {got})")
+    return replace(table, frame=frame.with_columns(_plain(table, field) for field in frame.columns))
+
+
+def _is_flat_list(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.List | pl.Array) and not dtype.inner.is_nested()
+
+
+def _plain(table: Table, field: str) -> pl.Series:
+    """Text and decimal numbers as every format has them, however this one stores them."""
+    values = table.frame[field]
+    if values.dtype in (pl.Categorical, pl.Enum):
+        return values.cast(pl.String)
+    if values.dtype == pl.Binary:
+        try:
+            return values.cast(pl.String)
+        except pl.exceptions.ComputeError:
+            bad = pl.Series([value is not None and not _is_text(value) for value in values])
+            table.reject(field, bad, "holds bytes that are not text; store it as text")
+    if isinstance(values.dtype, pl.Decimal):
+        return integer_or_text(values.cast(pl.String))
+    return values
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def integer_or_text(values: pl.Series) -> pl.Series:
+    """Text as int64 where that loses nothing in any row: `007` and `1.0` stay text."""
+    numbers = values.cast(pl.Int64, strict=False)
+    return numbers if numbers.cast(pl.String).eq_missing(values).all() else values
+
+
+def short(error: Exception) -> str:
+    """The first line of a library's message."""
+    return str(error).split("\n")[0][:200]

@@ -12,6 +12,7 @@ import polars as pl
 from components.prepare_data.changes import Changes
 from components.prepare_data.columns import Columns
 from components.prepare_data.details import count_values, sum_counts
+from components.prepare_data.dialect import TextSettings
 from components.prepare_data.drops import drops_told
 from components.prepare_data.embedded import PREFIX, read_embedded
 from components.prepare_data.read import read_tables
@@ -93,8 +94,10 @@ def _some(ids: pl.Series) -> str:
     return ", ".join(map(repr, ids.head(1000).unique(maintain_order=True)[:3]))
 
 
-def _tables(uri: str, names: Mapping[str, str]) -> Iterable[Table]:
-    return [read_embedded(uri, names)] if uri.startswith(PREFIX) else read_tables(uri, names)
+def _tables(uri: str, names: Mapping[str, str], config: DataConfig, header: tuple[str, ...] | None) -> Iterable[Table]:
+    if uri.startswith(PREFIX):
+        return [read_embedded(uri, names)]
+    return read_tables(uri, names, TextSettings(config.encoding, config.separator, header))
 
 
 def _load_interactions(config: DataConfig, changes: Changes) -> tuple[pl.DataFrame, Counts, pl.DataFrame]:
@@ -105,7 +108,7 @@ def _load_interactions(config: DataConfig, changes: Changes) -> tuple[pl.DataFra
     frames, values, times = [], [], []
     target = ""
     read = 0
-    for table in _tables(config.interactions, wanted):
+    for table in _tables(config.interactions, wanted, config, config.interactions_header):
         table.require("user_id", "item_id", "timestamp")
         for note in table.notes:
             changes.note(table.file, note)
@@ -184,7 +187,8 @@ def _load_items(config: DataConfig, changes: Changes) -> tuple[pl.DataFrame, dic
     names = config.columns.model_dump()
     columns = Columns(config, changes)
     frames = []
-    for table in _tables(config.items, {field: names[field] for field in ("item_id", "title")}):
+    wanted = {field: names[field] for field in ("item_id", "title")}
+    for table in _tables(config.items, wanted, config, config.items_header):
         table.require("item_id", "title")
         for note in table.notes:
             changes.note(table.file, note)

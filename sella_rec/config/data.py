@@ -56,6 +56,24 @@ class DataConfig(ConfigSection):
         description="Folder, zip or URI with the files of a named data set; none: downloaded from its official address",
     )
     columns: ColumnNames = ColumnNames()
+    encoding: str | None = Field(
+        None,
+        description="Encoding of text files without a byte order mark, such as cp1252, latin-1, utf-16 or gb18030; "
+        "none: UTF-8 where a file is that, else detected, which the report says",
+    )
+    separator: str | None = Field(
+        None,
+        min_length=1,
+        description="What stands between the values of a text table, one or more characters, `tab`, `space` by name; "
+        "none: comma, tab, semicolon, `|` or `::`, whichever fits the first lines",
+    )
+    interactions_header: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Names of all columns, in their order, where a text table of interactions has no header; separated "
+        "by commas on the command line",
+    )
+    items_header: tuple[str, ...] | None = Field(None, min_length=1, description="The same for items")
     missing: list[str] = Field(
         ["nan", "null", "none", "na", "n/a", "<na>", "#n/a", "nat", "\\N", "-"],
         description="Words that stand for a missing value in any column, in upper or lower case; [] if all of them are "
@@ -125,6 +143,26 @@ class DataConfig(ConfigSection):
         if isinstance(text, str) and not (info.field_name == "test_from" and text == HALF):
             datetime.fromisoformat(text)
         return text
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str | None) -> str | None:
+        try:
+            "".encode(value or "utf-8")
+        except LookupError as error:
+            raise ValueError("unknown encoding; use one of Python's names, such as cp1252") from error
+        return value
+
+    @field_validator("separator")
+    @classmethod
+    def _named_separator(cls, value: str | None) -> str | None:
+        # white space alone does not survive the command line
+        return {"tab": "\t", r"\t": "\t", "space": " "}.get(value or "", value)
+
+    @field_validator("interactions_header", "items_header", mode="before")
+    @classmethod
+    def _list_as_text(cls, value: Any) -> Any:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _both_cuts_or_none(self) -> DataConfig:

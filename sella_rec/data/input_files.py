@@ -17,6 +17,12 @@ from sella_rec.files import open_store
 
 FORMATS = {
     ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
+    ".txt": "csv",
+    ".psv": "csv",
+    ".inter": "csv",
+    ".item": "csv",
     ".dat": "dat",
     ".jsonl": "json",
     ".ndjson": "json",

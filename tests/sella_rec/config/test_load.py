@@ -42,6 +42,9 @@ def test_an_empty_file_is_all_defaults(tmp_path):
         ("prompt.target=Like it?", "prompt.target: .*must contain {title} exactly once"),
         ("data.valid_from=soon", "data.valid_from"),
         ("data.valid_from=2015-01-01", "together"),
+        ("data.encoding=cp9999", "data.encoding: .*unknown encoding; use one of Python's names"),
+        ("data.encoding=base64", "data.encoding: .*unknown encoding"),
+        ("data.items_header=[]", "data.items_header"),
         ("deterministic=true", "deterministic needs backbone.dtype: float32"),
         ("fuse.learning_rate", "expected section.field=value"),
     ],
@@ -49,6 +52,16 @@ def test_an_empty_file_is_all_defaults(tmp_path):
 def test_errors_name_the_field_and_the_fix(override, message):
     with pytest.raises(ConfigError, match=message):
         load_config(None, [override])
+
+
+@pytest.mark.parametrize("value", ["item_id,title", "item_id, title", "[item_id, title]"])
+def test_columns_are_named_by_a_list_or_as_text(value):
+    assert load_config(None, [f"data.items_header={value}"]).data.items_header == ("item_id", "title")
+
+
+@pytest.mark.parametrize(("value", "separator"), [("tab", "\t"), (r"\t", "\t"), ("space", " ")])
+def test_white_space_as_separator_can_be_named(value, separator):
+    assert load_config(None, [f"data.separator={value}"]).data.separator == separator
 
 
 @pytest.mark.parametrize("other", ["fuse.gradient_checkpointing=true", "launch.sharded=true"])
