@@ -23,6 +23,8 @@ FORMATS = (
     "%a %b %d %H:%M:%S %z %Y",
     "%a %b %d %H:%M:%S %Y",
     "%d/%b/%Y:%H:%M:%S %z",
+    "%a %b %d %Y",
+    *("%Y%m", "%d%m%Y", "%m%d%Y", "%y%m%d"),
 )
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import polars as pl
 
 from components.prepare_data.changes import Changes
 from components.prepare_data.missing import Missing
-from components.prepare_data.plain import INVISIBLE, plain, stripped, wrong_type
+from components.prepare_data.plain import INVISIBLE, literal, plain, stripped, wrong_type
 from components.prepare_data.table import Table
 
 # what some rule is about: not printable ASCII, blank ends, an opening quote or bracket, a number with a point or 1e+
@@ -38,12 +36,19 @@ def ids(table: Table, field: str, missing: Missing, changes: Changes) -> pl.Seri
         values = values.cast(pl.String)
     if values.dtype == pl.String:
         values = _canonical(table, field, values, changes)
+        if _is_boolean(values.drop_nulls().head(1)) and _is_boolean(values) and values.n_unique() > 1:
+            table.reject(field, values.is_not_null(), "true and false are no identifiers")
     elif not values.dtype.is_numeric():
         wrong_type(table, field, "integers or text")
     values = missing.nulls(table, field, values, changes)
     if values.dtype.is_float():
         values = _whole(table, field, values, changes)
     return _integers(values)
+
+
+def _is_boolean(values: pl.Series) -> bool:
+    """Whether every value is `true` or `false`, or missing."""
+    return bool(values.str.to_lowercase().is_in(["true", "false"]).fill_null(True).all())
 
 
 def _canonical(table: Table, field: str, values: pl.Series, changes: Changes) -> pl.Series:
@@ -70,17 +75,9 @@ def _reject_lost_and_nested(table: Table, field: str, values: pl.Series, raw: pl
     large = text.cast(pl.Float64, strict=False).abs() >= _EXACT
     lost = text.str.contains(_SCIENTIFIC) | (text.str.contains(_FLOAT) & large.fill_null(False))
     table.reject(field, values.is_in(raw.filter(lost).implode()).fill_null(False), _LOST)
-    nested = pl.Series([value[:1] in ("[", "{") and _is_json(value) for value in text], dtype=pl.Boolean)
+    nested = pl.Series([value[:1] in ("[", "{") and literal(value) != value for value in text], dtype=pl.Boolean)
     rule = "an identifier must be one value, not a list or an object"
     table.reject(field, values.is_in(raw.filter(nested).implode()).fill_null(False), rule)
-
-
-def _is_json(value: str) -> bool:
-    try:
-        json.loads(value)
-    except ValueError:
-        return False
-    return True
 
 
 def _unquoted(text: pl.Series) -> pl.Series:

@@ -9,7 +9,7 @@ import polars as pl
 
 from components.prepare_data.changes import Changes
 from components.prepare_data.missing import Missing
-from components.prepare_data.plain import plain, stripped, wrong_type
+from components.prepare_data.plain import BLANK, plain, stripped, wrong_type
 from components.prepare_data.table import Table
 
 _LIKE = "true t yes y like liked up upvote positive"
@@ -21,7 +21,7 @@ _WORDS = {
     **dict.fromkeys(("thumbsup", "thumbup", "\N{THUMBS UP SIGN}"), 1.0),
     **dict.fromkeys(("thumbsdown", "thumbdown", "\N{THUMBS DOWN SIGN}"), 0.0),
 }
-_NOT_WORDS = r"[\s_\-\u{FE0F}\u{200D}\u{1F3FB}-\u{1F3FF}]"
+_NOT_WORDS = rf"""[{BLANK}"'_\-\u{{1F3FB}}-\u{{1F3FF}}]"""
 _SHOWN = 5
 
 
@@ -64,9 +64,6 @@ def _set(field: str, column: str) -> str:
 
 
 def _ratings(table: Table, values: pl.Series, changes: Changes) -> pl.Series:
-    if values.dtype == pl.Boolean:
-        fix = f"{_set('label', table.columns['rating'])} --set data.columns.rating=unused"
-        table.reject("rating", values.is_not_null(), f"a rating must be a number; if true is a like, {fix}")
     if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String)):
         wrong_type(table, "rating", "numbers")
     numbers = _numbers(values)
@@ -75,9 +72,17 @@ def _ratings(table: Table, values: pl.Series, changes: Changes) -> pl.Series:
         points = values.str.replace(",", ".", literal=True).zip_with(commas, values)
         changes.add("rating", "decimal commas", values, points)
         numbers = _numbers(points)
-    bad = values.is_not_null() & ~numbers.is_finite().fill_null(False)
-    table.reject("rating", bad, "a rating must be a number, such as 4.5 or 4,5")
+    bad = values.is_not_null() & (values.dtype == pl.Boolean or ~numbers.is_finite().fill_null(False))
+    if bad.any():
+        table.reject("rating", bad, f"a rating must be a number, such as 4.5 or 4,5{_as_label(table, values)}")
     return numbers
+
+
+def _as_label(table: Table, values: pl.Series) -> str:
+    """The advice for a column of ratings that contains labels, if it does."""
+    if not _meaning(values.drop_nulls().unique().cast(pl.String)).count():
+        return ""
+    return f"; if these are labels, {_set('label', table.columns['rating'])} --set data.columns.rating=unused"
 
 
 def _words(target: str, values: pl.Series, numbers: pl.Series, changes: Changes) -> pl.Series:
@@ -86,13 +91,18 @@ def _words(target: str, values: pl.Series, numbers: pl.Series, changes: Changes)
     if not rest.any():
         return numbers
     counts = values.filter(rest).rename("raw").to_frame().group_by("raw", maintain_order=True).len()
-    plain_words = counts["raw"].str.replace_all(_NOT_WORDS, "").str.to_lowercase()
-    meant = plain_words.replace_strict(_WORDS, default=None, return_dtype=pl.Float64)
+    meant = _meaning(counts["raw"])
     known = meant.is_not_null()
     raw, meaning = counts["raw"].filter(known), meant.filter(known)
     changes.add(target, "words", raw, meaning.cast(pl.Int8), counts["len"].filter(known))
     words = values.replace_strict(raw, meaning, default=None, return_dtype=pl.Float64)
     return numbers.zip_with(~rest, words)
+
+
+def _meaning(words: pl.Series) -> pl.Series:
+    """1.0 or 0.0 for each word, null for others."""
+    letters = words.str.replace_all(_NOT_WORDS, "").str.to_lowercase()
+    return letters.replace_strict(_WORDS, default=None, return_dtype=pl.Float64)
 
 
 def _numbers(values: pl.Series) -> pl.Series:

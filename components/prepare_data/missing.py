@@ -61,10 +61,12 @@ class Missing:
 
     def _fix(self, field: str, missing: pl.Series) -> str:
         fix = "to drop such rows, --set data.missing_rows=drop"
-        first = str(missing[0]).strip()
-        if first.lower() in (word.lower() for word in self.words):
-            fix += f"; if '{first}' is a value, --set data.missing=[]"
+        if field in ("user_id", "item_id") and not _NO_WORDS.mask(missing[:1]).all():
+            fix += f"; if {missing[0]!r} is an identifier, --set 'data.missing=[]'"
         return f"the {field} is missing; {fix}"
+
+
+_NO_WORDS = Missing((), drop=False)
 
 
 def _number(word: str) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from typing import NoReturn
 
 import polars as pl
@@ -41,6 +43,16 @@ def wrong_type(table: Table, field: str, expected: str) -> NoReturn:
     """Raise DataError: no value of this column can be read."""
     where = f"{table.file}: column '{table.columns[field]}'"
     raise DataError(f"{where} contains {table.frame[field].dtype}; expected {expected}")
+
+
+def literal(text: str) -> object:
+    """The list or dictionary that JSON or Python reads in `text`, else the text."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
 
 
 def _decoded(table: Table, field: str, values: pl.Series) -> pl.Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import Any
 
 import polars as pl
 
@@ -12,7 +12,17 @@ from components.prepare_data.dates import fitting_formats, format_seconds, iso_s
 from components.prepare_data.missing import Missing
 from components.prepare_data.plain import plain, stripped, wrong_type
 from components.prepare_data.table import Table
-from components.prepare_data.units import RECOGNIZED_FROM, UNITS, Unit, at, inside, recognized, to_seconds, tomorrow
+from components.prepare_data.units import (
+    RECOGNIZED_FROM,
+    SINCE_1970,
+    UNITS,
+    Unit,
+    at,
+    inside,
+    recognized,
+    to_seconds,
+    tomorrow,
+)
 from sella_rec.config import DataConfig
 from sella_rec.data.errors import DataError
 
@@ -30,6 +40,7 @@ _UNIT_NAMES = {
 _FIRST = at(1971)
 # what a user's own unit or format may give
 _ANY_FIRST, _ANY_LAST = at(1900), at(2100)
+_EXPECTED = "expected a Unix time or ISO 8601, such as 2024-05-31T12:00:00Z, or what data.columns.timestamp_format says"
 _SET = "--set data.columns.timestamp_unit"
 
 
@@ -42,7 +53,7 @@ class Times:
         self._unit: Unit | None = config.columns.timestamp_unit
         self._own = self._unit is not None or self._format is not None
         self._from, self._until = config.window_from, config.window_until
-        self._unit_from = ""
+        self._unit_from = "data.columns.timestamp_unit"
         self._kinds: dict[str, None] = {}
         self._files: dict[str, None] = {}
         self._extent: list[int] = []
@@ -62,11 +73,10 @@ class Times:
             seconds = values.cast(pl.Datetime("us", zone), strict=False).dt.epoch("s")
             self._kinds["typed times"] = None
         elif values.dtype == pl.String or values.dtype.is_numeric():
-            seconds = self._formatted(values) if self._format else self._read(table, values)
+            seconds = self._formatted(values, self._format) if self._format else self._read(table, values)
         else:
             wrong_type(table, "timestamp", "numbers, text or times")
-        self._reject_unread(table, values, seconds)
-        self._reject_impossible(table, values, seconds)
+        self._check(table, values, seconds)
         self._extent = [second for second in (*self._extent, seconds.min(), seconds.max()) if isinstance(second, int)]
         self._extent = [min(self._extent), max(self._extent)] if self._extent else []
         self._files[table.file] = None
@@ -79,10 +89,9 @@ class Times:
             files = f" in {len(self._files)} files" if len(self._files) > 1 else ""
             changes.note(next(iter(self._files)), f"times{files}: {', '.join(self._kinds)}; from {first} to {last}")
 
-    def _formatted(self, values: pl.Series) -> pl.Series:
-        assert self._format is not None
-        self._kinds[f"text as {self._format}"] = None
-        return format_seconds(stripped(values.cast(pl.String)), self._format)
+    def _formatted(self, values: pl.Series, strptime: str) -> pl.Series:
+        self._kinds[f"text as {strptime}"] = None
+        return format_seconds(stripped(values.cast(pl.String)), strptime)
 
     def _read(self, table: Table, values: pl.Series) -> pl.Series:
         whole, real = _numbers(values)
@@ -99,21 +108,33 @@ class Times:
         return seconds
 
     def _unit_of(self, table: Table, whole: pl.Series, real: pl.Series) -> Unit:
-        if self._own and self._unit:
-            return self._unit
         numbers = _together(whole, real)
         unit = recognized(numbers.drop_nulls())
+        mine = self._unit or unit
+        if mine is None:
+            table.reject("timestamp", numbers.is_not_null(), _advice(numbers))
+        assert mine is not None
         if self._unit is None:
-            self._unit, self._unit_from = unit or _unknown_unit(table, numbers), table.file
-        elif unit not in (None, self._unit):
-            column = f"column '{table.columns['timestamp']}'"
-            earlier = f"{_UNIT_NAMES[self._unit]} in {self._unit_from}"
-            fix = "write all files in one unit"
-            raise DataError(f"{table.file}: {column} contains {_UNIT_NAMES[unit]}, but {earlier}; {fix}")
-        return self._unit
+            self._unit, self._unit_from = mine, table.file
+        # small numbers that look like years may be anything, and then the setting decides
+        elif unit not in (None, mine) and not (self._own and {unit, mine} - SINCE_1970):
+            names = f"{_UNIT_NAMES[unit]}, but {_UNIT_NAMES[mine]} in {self._unit_from}"
+            fix = f"use {_SET}={unit}" if self._own else "write all files in one unit"
+            raise DataError(f"{table.file}: column '{table.columns['timestamp']}' contains {names}; {fix}")
+        return mine
 
-    def _reject_unread(self, table: Table, values: pl.Series, seconds: pl.Series) -> None:
-        bad = seconds.is_null() & values.is_not_null()
+    def _check(self, table: Table, values: pl.Series, seconds: pl.Series) -> None:
+        first, last = (_ANY_FIRST, _ANY_LAST) if self._own else (_FIRST, tomorrow())
+        early, late = (seconds < first).fill_null(False), (seconds >= last).fill_null(False)
+        unread = seconds.is_null() & values.is_not_null()
+        if not (early.any() or late.any() or unread.any()):
+            return
+        if self._unit and (values.dtype.is_numeric() or values.dtype == pl.String):
+            _reject_other_units(table, values, self._unit, early | late | unread)
+        self._reject_unread(table, values, unread)
+        self._reject_impossible(table, seconds, early, late)
+
+    def _reject_unread(self, table: Table, values: pl.Series, bad: pl.Series) -> None:
         if not bad.any():
             return
         rule = "not a time"
@@ -122,57 +143,46 @@ class Times:
         elif self._own and values.dtype.is_numeric():
             rule = f"not a time in data.columns.timestamp_unit={self._unit}"
         formats = fitting_formats(stripped(values.cast(pl.String)), _FIRST, tomorrow())
-        fix = " or ".join(map(set_format, formats[:2]))
-        other = (
-            "expected a Unix time or ISO 8601, such as 2024-05-31T12:00:00Z, or what data.columns.timestamp_format says"
-        )
-        table.reject("timestamp", bad, f"{rule}; {fix or other}")
+        table.reject("timestamp", bad, f"{rule}; {' or '.join(map(set_format, formats[:2])) or _EXPECTED}")
 
-    def _reject_impossible(self, table: Table, values: pl.Series, seconds: pl.Series) -> None:
-        first, last = (_ANY_FIRST, _ANY_LAST) if self._own else (_FIRST, tomorrow())
-        early, late = (seconds < first).fill_null(False), (seconds >= last).fill_null(False)
-        if not (early.any() or late.any()):
-            return
-        if values.dtype.is_numeric() or values.dtype == pl.String:
-            self._reject_other_units(table, _together(*_numbers(values)), early | late, seconds)
+    def _reject_impossible(self, table: Table, seconds: pl.Series, early: pl.Series, late: pl.Series) -> None:
         if self._own:
-            table.reject(
-                "timestamp", early | late, f"{_day(seconds.filter(early | late)[0])}: no time from 1900 to 2100"
-            )
-        if self._from is None and early.any():
+            day = _day(seconds.filter(early | late).first())
+            table.reject("timestamp", early | late, f"{day} is not from 1900 to 2100")
+        if self._from is None:
             fix = "window_from=1900-01-01 takes them" if early.all() else "window_from=1971-01-01 drops such rows"
-            table.reject("timestamp", early, f"{_day(seconds.filter(early)[0])} is before 1971; --set data.{fix}")
-        if self._until is None and late.any():
-            end = "2100-01-01" if late.all() else _day(tomorrow())
-            fix = f"window_until={end} {'takes' if late.all() else 'drops'} such rows"
-            table.reject("timestamp", late, f"{_day(seconds.filter(late)[0])} is in the future; --set data.{fix}")
-
-    def _reject_other_units(self, table: Table, numbers: pl.Series, bad: pl.Series, seconds: pl.Series) -> None:
-        """DataError for impossible times that another unit makes possible: no rule on rows should hide them."""
-        for unit in UNITS:
-            other = bad & inside(numbers, unit, RECOGNIZED_FROM, tomorrow())
-            if unit in ("days", self._unit) or not other.any():
-                continue
-            day = _day(seconds.filter(other)[0])
-            mine = _UNIT_NAMES[self._unit] if self._unit else ""
-            fix = f"{_SET}={unit}" if self._own and other.sum() * 2 > numbers.count() else "write all rows in one unit"
-            table.reject("timestamp", other, f"{day} in {mine}, plausible in {_UNIT_NAMES[unit]}; {fix}")
+            day = _day(seconds.filter(early).first())
+            table.reject("timestamp", early, f"{day} is before 1971; --set data.{fix}")
+        if self._until is None:
+            end, does = ("2100-01-01", "takes") if late.all() else (_day(tomorrow()), "drops")
+            day = _day(seconds.filter(late).first())
+            table.reject("timestamp", late, f"{day} is in the future; --set data.window_until={end} {does} such rows")
 
 
-def _unknown_unit(table: Table, numbers: pl.Series) -> NoReturn:
-    """DataError: most of `numbers` are implausible in every unit; names the unit that would take them."""
+def _reject_other_units(table: Table, values: pl.Series, mine: Unit, bad: pl.Series) -> None:
+    """DataError for impossible times that another unit makes possible: no rule on rows should hide them."""
+    numbers = _together(*_numbers(values))
+    for unit in UNITS:
+        if unit not in ("days", mine):
+            rule = f"{_UNIT_NAMES[unit]} among {_UNIT_NAMES[mine]}; write all rows in one unit"
+            table.reject("timestamp", bad & inside(numbers, unit, RECOGNIZED_FROM, tomorrow()), rule)
+
+
+def _advice(numbers: pl.Series) -> str:
+    """What to do about `numbers` of which most are implausible in every unit."""
     known = numbers.drop_nulls()
     plausible = {unit: inside(known, unit, RECOGNIZED_FROM, tomorrow()) for unit in UNITS}
     found = [unit for unit, rows in plausible.items() if rows.any()]
+    if len(found) > 1 and pl.DataFrame(plausible).select(pl.any_horizontal(pl.all()).mean()).item() > 0.5:
+        names = " and ".join(_UNIT_NAMES[unit] for unit in found)
+        return f"the column contains times in {names}; write all rows in one unit"
     rule = "most of the times are outside 1995 to tomorrow in every unit"
-    if pl.DataFrame(plausible).select(pl.any_horizontal(pl.all()).mean()).item() > 0.5 and len(found) > 1:
-        rule = f"the column contains times in {' and '.join(_UNIT_NAMES[unit] for unit in found)}; write it in one unit"
-        table.reject("timestamp", numbers.is_not_null(), rule)
+    formats = fitting_formats(numbers.cast(pl.String), RECOGNIZED_FROM, tomorrow())
+    if formats and not found:
+        return f"{rule}; {' or '.join(map(set_format, formats[:2]))}"
     takes = [unit for unit in UNITS if inside(known, unit, _ANY_FIRST, _ANY_LAST).all()]
     units = [unit for unit in found if unit in takes] or takes
-    fix = f"if they are {_UNIT_NAMES[units[0]]}, {_SET}={units[0]}" if units else "write the column in one unit"
-    table.reject("timestamp", numbers.is_not_null(), f"{rule}; {fix}")
-    raise AssertionError("no number")
+    return f"{rule}; if they are {_UNIT_NAMES[units[0]]}, {_SET}={units[0]}" if units else f"{rule}; {_EXPECTED}"
 
 
 def _numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -194,7 +204,10 @@ def _together(whole: pl.Series, real: pl.Series) -> pl.Series:
     return pl.select(pl.coalesce(whole.cast(pl.Float64), real)).to_series() if real.count() else whole
 
 
-def _day(second: int) -> str:
+def _day(second: Any) -> str:
+    """The day in UTC, or on which side of all years it is; nothing for none."""
+    if second is None:
+        return ""
     try:
         return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d")
     except (ValueError, OverflowError):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import html
-import json
 
 import polars as pl
 
 from components.prepare_data.changes import Changes
 from components.prepare_data.missing import Missing
-from components.prepare_data.plain import INVISIBLE, plain, stripped, wrong_type
+from components.prepare_data.plain import INVISIBLE, literal, plain, stripped, wrong_type
 from components.prepare_data.table import Table
 
 CHARACTERS = 500
@@ -82,11 +80,11 @@ def _on_one_line(values: pl.Series, changes: Changes) -> pl.Series:
 
 def _joined(table: Table, values: pl.Series, changes: Changes) -> pl.Series:
     """`values` with lists that a file writes as text, `["a", "b"]`, joined as lists are."""
-    nested = values.str.contains(r"^\s*[\[{]\s*[\"']").fill_null(False)
+    nested = values.str.contains(r"^\s*[\[{]\s*[\"'\]}]").fill_null(False)
     if not nested.any():
         return values
     raw = values.filter(nested).unique(maintain_order=True)
-    read = [_literal(text) for text in raw]
+    read = [literal(text) for text in raw]
     objects = raw.filter(pl.Series([isinstance(value, dict) for value in read]))
     table.reject("title", values.is_in(objects.implode()).fill_null(False), "a title must be text, not an object")
     joined = [
@@ -95,13 +93,3 @@ def _joined(table: Table, values: pl.Series, changes: Changes) -> pl.Series:
     after = values.replace(raw, pl.Series(joined, dtype=pl.String))
     changes.add("title", "lists joined", values, after)
     return after
-
-
-def _literal(text: str) -> object:
-    """The list or dictionary that JSON or Python would read in `text`, else the text."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text.strip())
-        except (ValueError, SyntaxError):
-            continue
-    return text

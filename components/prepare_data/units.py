@@ -12,6 +12,7 @@ Unit = Literal["s", "ms", "us", "ns", "days", "excel", "year", "date"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 DAY = 86_400
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+SINCE_1970 = frozenset(_PER_SECOND)
 # 1970-01-01 in a spreadsheet
 _EXCEL_EPOCH = 25_569
 # digits -> how they are written

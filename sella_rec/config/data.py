@@ -35,6 +35,12 @@ class ColumnNames(ConfigSection):
     label: str = Field("label", description="Column of the label, 1 for a like and 0 for a dislike")
     title: str = Field("title", description="Column of the item's title, in items")
 
+    @model_validator(mode="after")
+    def _unit_or_format(self) -> ColumnNames:
+        if self.timestamp_unit is not None and self.timestamp_format is not None:
+            raise ValueError("timestamp_unit is for numbers, timestamp_format for text; set one of them")
+        return self
+
 
 class DataConfig(ConfigSection):
     """What prepare-data reads, which rows it keeps, and how it splits them into train, valid and test.

@@ -27,7 +27,7 @@ def label(values: list[object] | pl.Series, target: str = "label", changes: Chan
         *(["no", "Yes"], ["n", "y"], ["f", "t"], ["dislike", "like"], ["Disliked", "Liked"], ["down", "up"]),
         *(["👎", "👍"], ["👎🏽", "👍🏿"], ["Thumbs down", "thumbs-up"], ["thumbs_down", "ThumbsUp"], ["0", "yes"]),
         *([Decimal("0"), Decimal("1")], pl.Series(["no", "yes"], dtype=pl.Categorical), pl.Series([b"0", b"1"])),
-        *(["downvote", "upvote"], ["negative", "positive"]),
+        *(["'no'", "\u200byes\u00a0"], ["downvote", "upvote"], ["negative", "positive"]),
     ],
 )
 def test_labels_as_people_write_them(values: list[object]) -> None:
@@ -95,6 +95,8 @@ def test_bad_ratings_and_labels(target: str, values: list[object], message: str)
         ("label", ["1", "5", "2.5"], ["rating=liked", "label=unused"]),
         ("label", [0, 1, 2, 3], ["rating=liked", "label=unused", "like_threshold=3"]),
         ("rating", [True, False], ["label=stars", "rating=unused"]),
+        ("rating", ["True", "False"], ["label=stars", "rating=unused"]),
+        ("rating", ["like", "dislike", "5"], ["label=stars", "rating=unused"]),
     ],
 )
 def test_the_advice_for_another_scale(target: str, values: list[object], fix: list[str]) -> None:

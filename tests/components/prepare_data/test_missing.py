@@ -56,5 +56,5 @@ def test_missing_values_become_null_and_are_counted() -> None:
 def test_a_missing_title_is_no_error_but_a_missing_time_is() -> None:
     values = pl.Series(["a", "-"])
     assert FAIL.nulls(table("title", values), "title", values, Changes()).to_list() == ["a", None]
-    with pytest.raises(DataError, match=r"row 3, column 'time': the timestamp is missing; .*=drop; if '-' is a value"):
+    with pytest.raises(DataError, match=r"row 3, column 'time': the timestamp is missing; .*=drop \(got '-'\)"):
         FAIL.nulls(table("timestamp", values), "timestamp", values, Changes())

@@ -102,8 +102,14 @@ def test_a_format_reads_text_and_numbers() -> None:
     assert seconds(["30.7.2000 20:45:03 +0200"], timestamp_format="%d.%m.%Y %H:%M:%S %z") == [FIRST]
 
 
+def test_a_unit_and_a_format_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="set one of them"):
+        seconds([FIRST], timestamp_unit="s", timestamp_format="%Y")
+
+
 def test_a_unit_of_ones_own_takes_what_no_one_would_recognize() -> None:
     assert seconds([10, 0, -1], timestamp_unit="s") == [10, 0, -1]
+    assert seconds([2000, 2001], timestamp_unit="s") == [2000, 2001]
     assert seconds([FIRST], timestamp_unit="s") == [FIRST]
 
 
@@ -130,9 +136,7 @@ def test_the_window_decides_on_impossible_times() -> None:
 
 def test_the_window_hides_no_row_of_another_unit() -> None:
     values = [FIRST, FIRST, FIRST * 1000]
-    with pytest.raises(
-        DataError, match=r"row 4, .* in Unix seconds, plausible in Unix milliseconds; write all rows in one"
-    ):
+    with pytest.raises(DataError, match=r"row 4, .*: Unix milliseconds among Unix seconds; write all rows in one unit"):
         seconds(values, window_from="1995-01-01", window_until="2020-01-01")
 
 
@@ -147,6 +151,8 @@ BAD = {
     "either first": ["11/09/2020", "01/02/2020"],
     "words": ["Sep 11, 2020", "Jan 1, 2021"],
     "day and time": ["11.09.2020 13:45", "1.1.2021 00:00"],
+    "months": [200007, 202012],
+    "day first without separators": ["30072000", "31072000"],
     "the future": ["2020-09-11", "9999-12-31"],
     "nothing but the future": ["9999-12-31", "2999-01-01"],
     "the epoch": [date(2020, 1, 1), date(1970, 1, 1)],
@@ -194,9 +200,10 @@ def test_the_advice_for_what_is_refused_works(kind: str) -> None:
         ([True], "column 'time' contains Boolean; expected numbers, text or times"),
         (
             [FIRST, FIRST * 1000],
-            "row 2, column 'time': the column contains times in Unix seconds and Unix milliseconds; wr",
+            "row 2, column 'time': the column contains times in Unix seconds and Unix mill",
         ),
-        ([FIRST, FIRST, 20200911], "row 4, column 'time': 1970-08-22 in Unix seconds, plausible in dates written as"),
+        ([20200911, 20200912, FIRST], "row 4, column 'time': Unix seconds among dates written as numbers"),
+        ([FIRST, FIRST, 20200911], "row 4, column 'time': dates written as numbers .* among Unix seconds"),
     ],
 )
 def test_bad_times(values: list[Any], message: str) -> None:
@@ -205,9 +212,10 @@ def test_bad_times(values: list[Any], message: str) -> None:
 
 
 def test_a_wrong_setting_is_refused_with_the_right_one() -> None:
-    right = r"plausible in Unix milliseconds; --set data.columns.timestamp_unit=ms"
-    with pytest.raises(DataError, match=rf"row 2, column 'time': .* in Unix seconds, {right}"):
-        seconds([FIRST * 1000], timestamp_unit="s")
+    for unit, values in (("s", [FIRST * 1000]), ("ms", [FIRST]), ("ns", ["2000-07-30", str(FIRST)])):
+        with pytest.raises(DataError, match=r"but .* in data.columns.timestamp_unit; use --set .*unit=") as refused:
+            seconds(values, timestamp_unit=unit)
+        assert seconds(values, timestamp_unit=str(refused.value).rpartition("=")[2])[-1] == FIRST
     with pytest.raises(DataError, match=r"not a time in data.columns.timestamp_unit=year"):
         seconds([2000.5], timestamp_unit="year")
     with pytest.raises(

@@ -50,6 +50,7 @@ def plain_titles(values: list[object] | pl.Series, changes: Changes | None = Non
         (["Dune", None, "Part Two"], "Dune, Part Two"),
         ([1, 2], "1, 2"),
         ([], None),
+        ("[]", None),
     ],
 )
 def test_titles_become_plain_text(title: object, clean: str | None) -> None:
