@@ -199,6 +199,9 @@ def writing_told(path: Path, option: str) -> Iterator[None]:
     """
     try:
         yield
+    except UserError:
+        # what it is about may be an input that was refused
+        raise
     except Exception as error:
         reason = _refusal(error)
         if reason is None:

@@ -25,13 +25,16 @@ DROPPED = {
 }
 
 
-def make_report(config: DataConfig, counts: Report, rows: pl.DataFrame, items: pl.DataFrame) -> Report:
+def make_report(
+    config: DataConfig, counts: Report, rows: pl.DataFrame, items: pl.DataFrame, users: int, items_with_rows: int
+) -> Report:
     """Counts of the whole and of each split; times as ISO 8601 UTC, lengths of titles in characters.
 
     Args:
         counts: what validation read and dropped.
         rows: user_id, item_id, timestamp, label, split, history, warm.
         items: item_id, title.
+        users, items_with_rows: how many occur in `rows`.
     """
     known = float(counts["items_read"]) - float(counts["items_missing"]) - float(counts["items_duplicate"])
     title_length = items["title"].str.len_chars()
@@ -42,9 +45,9 @@ def make_report(config: DataConfig, counts: Report, rows: pl.DataFrame, items: p
         **counts,
         "items_without_title_share": _share(counts["items_without_title"], known),
         "rows": rows.height,
-        "users": rows["user_id"].n_unique(),
+        "users": users,
         "items_kept": items.height,
-        "items_with_rows": rows["item_id"].n_unique(),
+        "items_with_rows": items_with_rows,
         "like_share": _mean(rows["label"]),
         "title_characters_mean": _mean(title_length),
         "title_characters_p95": int(title_length.quantile(0.95, "nearest") or 0),

