@@ -57,16 +57,18 @@ def check_answers(filesystem: Any, uri: str, error_of: Callable[[str], Exception
         return
     ask = _ask_web if "https" in filesystem.protocol else _ask
     try:
-        wrong = ask(filesystem, uri)
+        ask(filesystem, uri)
     except FileNotFoundError:
         return
     except TimeoutError as error:
         raise error_of(f"{uri}: {_silence(uri, filesystem)}. {_fix(uri)}") from error
     except Exception as error:  # every driver raises its own kinds
-        said = f"{type(error).__name__}: {error}".split("\n")[0]
-        raise error_of(f"{uri}: no use of {_place(uri, filesystem)}: {said}. {_fix(uri)}") from error
-    if wrong:
-        raise error_of(f"{uri}: {wrong}")
+        told = _refusal(error, uri) or f"no use of {_place(uri, filesystem)}: {_first_line(error)}. {_fix(uri)}"
+        raise error_of(f"{uri}: {told}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".split("\n")[0]
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
@@ -99,8 +101,8 @@ def _ask(filesystem: Any, uri: str) -> None:
     within(object_store.FIRST_ACCESS_SECONDS, partial(filesystem.info, filesystem._strip_protocol(_folder(uri))))
 
 
-def _ask_web(filesystem: Any, uri: str) -> str | None:
-    """What keeps a file on a web server from being read, and the fix; its body is left there."""
+def _ask_web(filesystem: Any, uri: str) -> None:
+    """Ask a web server for a file, whose content is left there; raises aiohttp's errors."""
     import aiohttp
     from fsspec.asyn import sync
 
@@ -110,19 +112,25 @@ def _ask_web(filesystem: Any, uri: str) -> str | None:
         sock_read=object_store.ANSWER_SECONDS,
     )
 
-    async def answer() -> tuple[int, str]:
+    async def ask() -> None:
         session = await filesystem.set_session()
         async with session.get(filesystem.encode_url(_folder(uri, "*[")), timeout=limits) as answer:
-            return answer.status, f"{answer.status} {answer.reason or ''}".strip()
+            answer.raise_for_status()
 
-    status, text = sync(filesystem.loop, answer, timeout=object_store.FIRST_ACCESS_SECONDS)
-    if status < 400:
-        return None
+    sync(filesystem.loop, ask, timeout=object_store.FIRST_ACCESS_SECONDS)
+
+
+def _refusal(error: Exception, uri: str) -> str:
+    """What a web server's answer is, and the fix; empty for another error."""
+    status = getattr(error, "status", None)
+    if not isinstance(status, int) or not uri.startswith(("http://", "https://")):
+        return ""
     host = urlsplit(uri).hostname
+    said = f"{host} answers {status} {getattr(error, 'message', '')}".strip()
     if status in (401, 403):
         fix = f"`machine {host} login USER password PASSWORD` in ~/.netrc (or the file that NETRC names) is the account"
-        return f"{host} answers {text}. {fix}; an address with a signature may have run out"
-    return f"{host} answers {text}. Is the address right?"
+        return f"{said}. {fix}; an address with a signature may have run out"
+    return f"{said}. Is the address right?"
 
 
 def _folder(uri: str, wild: str = "*?[") -> str:

@@ -21,30 +21,32 @@ def read_lakehouse(table: LakehouseTable, columns: Mapping[str, str]) -> Iterato
     Raises:
         DataError: the package is not installed, or the table cannot be read.
     """
-    present, batches = (_delta if table.kind == "delta" else _iceberg)(table.open(), list(columns.values()))
+    present, schema, batches = (_delta if table.kind == "delta" else _iceberg)(table.open(), list(columns.values()))
     rows = 0
-    for part in _gathered(table, batches):
+    for part in _gathered(table, schema, batches):
         yield make_table(table.name, to_polars(part), columns, present, rows + 1)
         rows += part.num_rows
 
 
-def _delta(opened: Any, columns: list[str]) -> tuple[list[str], Any]:
+def _delta(opened: Any, columns: list[str]) -> tuple[list[str], pa.Schema, Any]:
     data = opened.to_pyarrow_dataset()
     present = data.schema.names
-    return present, data.to_batches(columns=_wanted(columns, present))
+    scanner = data.scanner(columns=_wanted(columns, present))
+    return present, scanner.projected_schema, scanner.to_batches()
 
 
-def _iceberg(opened: Any, columns: list[str]) -> tuple[list[str], Any]:
+def _iceberg(opened: Any, columns: list[str]) -> tuple[list[str], pa.Schema, Any]:
     present = [field.name for field in opened.schema().fields]
-    return present, opened.scan(selected_fields=tuple(_wanted(columns, present))).to_arrow_batch_reader()
+    reader = opened.scan(selected_fields=tuple(_wanted(columns, present))).to_arrow_batch_reader()
+    return present, reader.schema, reader
 
 
 def _wanted(columns: list[str], present: list[str]) -> list[str]:
     return [name for name in dict.fromkeys(columns) if name in present]
 
 
-def _gathered(table: LakehouseTable, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Many short batches as few long ones; an empty one where there are none."""
+def _gathered(table: LakehouseTable, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Many short batches as few long ones; the last may be empty, so that there is one."""
     waiting: list[pa.RecordBatch] = []
     try:
         for batch in batches:
@@ -54,5 +56,4 @@ def _gathered(table: LakehouseTable, batches: Iterable[pa.RecordBatch]) -> Itera
                 waiting = []
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{table.name}: the {table.kind} table cannot be read: {short(error)}") from error
-    if waiting:
-        yield pa.Table.from_batches(waiting)
+    yield pa.Table.from_batches(waiting, schema)

@@ -44,8 +44,12 @@ def load(
 
 
 def _absolute(value: str) -> str:
-    # the bundle remembers it, and may be used from another folder
-    return str(Path(value).absolute()) if Path(value).exists() else value
+    try:
+        # the bundle remembers it, and may be used from another folder
+        return str(Path(value).absolute()) if Path(value).exists() else value
+    except OSError:
+        # longer than a path, as a query may be, or where nobody may look: who reads it says so
+        return value
 
 
 def open_console() -> Console:

@@ -52,7 +52,8 @@ class DataConfig(ConfigSection):
 
     interactions: str = Field(
         "embedded:movielens",
-        description="Ratings or likes: a file, folder, glob or fsspec URI; or `embedded:movielens`, the packaged "
+        description="Ratings or likes: a file, folder, glob or fsspec URI; a Delta Lake or Iceberg table; a query to a "
+        "database, `postgresql://user@host/db?query=SELECT ...`; or `embedded:movielens`, the packaged "
         "MovieLens; or a named data set, movielens-1m or amazon-book",
     )
     items: str = Field(
@@ -146,10 +147,8 @@ class DataConfig(ConfigSection):
     @classmethod
     def _no_password(cls, value: str | None) -> str | None:
         if value is not None and has_password(value):
-            where = password_place(value)
-            raise ValueError(
-                f"an address with a password; configurations are stored in MLflow: leave the password out, {where}"
-            )
+            fix = f"leave the password out, {password_place(value)}"
+            raise ValueError(f"an address with a password, and configurations are stored in MLflow: {fix}")
         return value
 
     @field_validator("window_from", "window_until", "valid_from", "test_from", mode="before")

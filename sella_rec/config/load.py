@@ -85,11 +85,14 @@ def _value(kind: Any, text: str) -> Any:
 def _container(text: str) -> Any:
     try:
         value = yaml.safe_load(text)
+        if isinstance(value, list):
+            # what is in it is text as it stands, as outside of lists
+            return yaml.load(text, yaml.BaseLoader)
     except (
         Exception
     ):  # PyYAML lets through what its types raise: it is no YAML, and the field's type says what it wants
         return text
-    return value if isinstance(value, (list, dict)) else text
+    return value if isinstance(value, dict) else text
 
 
 def _field_type(section: Any, field: str) -> Any:

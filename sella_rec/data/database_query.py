@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from sella_rec.addresses import without_password
+from sella_rec.addresses import password_place, without_password
 from sella_rec.data.errors import DataError
 from sella_rec.environment import DATABASE_PASSWORD
 
@@ -58,7 +58,7 @@ def database_query(uri: str) -> DatabaseQuery | None:
     All behind `query=` is the query; it may be percent-encoded, which then has no blanks.
 
     Raises:
-        DataError: there is no query, or one that is no SELECT.
+        DataError: there is no query, or one that is no SELECT, or a password in the address.
     """
     # as some platforms hand it out
     uri = re.sub("^postgres://", "postgresql://", uri)
@@ -69,6 +69,8 @@ def database_query(uri: str) -> DatabaseQuery | None:
     if not mark:
         fix = f"'{uri}{'&' if '?' in uri else '?'}query=SELECT user_id, item_id, rating, timestamp FROM ratings'"
         raise DataError(f"{uri}: a database needs a query: {fix}")
+    if re.search("(?i)[?&](password|passwd|pwd)=", address):
+        raise DataError(f"{uri}: configurations are stored in MLflow: leave the password out, {password_place(uri)}")
     if not re.search(r"\s", query):
         query = unquote(query)
     if not re.match(r"(?is)\s*(select|with|values|table)\b", query):

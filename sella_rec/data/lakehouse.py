@@ -53,7 +53,7 @@ def lakehouse_table(uri: str) -> LakehouseTable | None:
     Raises:
         DataError: the store cannot be asked, or two of Iceberg's metadata files are equally new.
     """
-    if re.search(r"[*?]|::", uri):
+    if re.search(r"[*?]|::|^https?://", uri):
         return None
     filesystem, path = open_store(uri, DataError)
     try:
@@ -88,7 +88,7 @@ def _open_delta(address: str) -> Any:
     from deltalake import DeltaTable
 
     # keys and address of the store are read from the environment, and http:// is refused there
-    return DeltaTable(address, storage_options={"AWS_ALLOW_HTTP": str(_endpoint().startswith("http://")).lower()})
+    return DeltaTable(address, storage_options={"allow_http": str(_endpoint().startswith("http://")).lower()})
 
 
 def _open_iceberg(address: str) -> Any:

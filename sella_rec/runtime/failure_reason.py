@@ -22,7 +22,6 @@ _TERMINATION_LOG, _TERMINATION_BYTES = "/dev/termination-log", 4096
 ERROR_TAG, ERROR_TYPE_TAG = "sella.error", "sella.error_type"
 _TAG_LENGTH = 5000
 _SECRET_VARIABLE = re.compile("PASSWORD|SECRET|TOKEN|ACCESS_KEY")
-_USER_IN_ADDRESS = re.compile(r"://[^/\s@]+@")
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +55,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    text = without_password(_USER_IN_ADDRESS.sub("://***@", text))
+    text = without_password(text)
     for name, value in os.environ.items():
         # a short one would blot out words
         if _SECRET_VARIABLE.search(name) and len(value) >= 6:

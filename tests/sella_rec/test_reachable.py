@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import fsspec
@@ -93,6 +94,18 @@ def test_a_web_server_that_refuses_is_told(tmp_path: Path, status: int, said: st
         behaviour.status = status
         assert said in error_of(f"{address}/in/{name}")
         assert said in error_of(f"zip://r.csv::{address}/in/a.zip")
+
+
+def test_a_step_waits_for_a_web_server_that_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.csv").write_bytes(CSV)
+    monkeypatch.setenv("SELLA_PATIENCE", "60")
+    with serve(tmp_path) as (address, behaviour):
+        behaviour.status = 503
+        Timer(0.3, lambda: setattr(behaviour, "status", 0)).start()
+        (file,) = read_files(f"{address}/c.csv")
+        assert file.read() == CSV
+        behaviour.status = 403
+        assert "answers 403" in error_of(f"{address}/c.csv")
 
 
 def test_web_servers_that_cannot_be_reached_are_told(refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,12 @@ def test_a_missing_driver_comes_with_its_command(address: str, package: str) -> 
     assert told.endswith(f'pip install "{package}"')
 
 
+def test_a_password_among_the_options_is_refused() -> None:
+    told = error_of("postgresql://me@host/db?password=s3cr3t&query=SELECT 1")
+    assert "leave the password out, and set SELLA_DATABASE_PASSWORD" in told
+    assert "s3cr3t" not in told
+
+
 def test_files_are_no_databases() -> None:
     for uri in ("s3://bucket/r.csv", "/data/r.csv", "r.csv", "https://host/a.csv?query=SELECT 1", "embedded:movielens"):
         assert database_query(uri) is None

@@ -121,3 +121,13 @@ def test_a_folder_of_files_is_neither(tmp_path: Path) -> None:
     (tmp_path / "metadata" / "notes.json").touch()
     assert lakehouse_table(str(tmp_path)) is None
     assert lakehouse_table(f"{tmp_path}/*.parquet") is None
+
+
+def test_a_table_without_rows_is_an_empty_one(tmp_path: Path) -> None:
+    write_deltalake(str(tmp_path / "delta"), FIRST[:0])
+    catalog = SqlCatalog("c", uri=f"sqlite:///{tmp_path}/c.db", warehouse=f"file://{tmp_path}")
+    catalog.create_namespace("n")
+    made = catalog.create_table("n.t", schema=FIRST.schema)
+    for path in (str(tmp_path / "delta"), made.location()):
+        (table,) = read_tables(path, COLUMNS)
+        assert (table.frame.height, table.frame.columns) == (0, ["user_id", "item_id", "rating"])

@@ -233,6 +233,7 @@ def test_a_text_setting_is_exactly_the_text(name, text):
         ("evaluate.max_rows_per_user=~", None),
         ("data.window_from=", None),
         ("tune.lora_targets=[q_proj]", ("q_proj",)),
+        ("tune.lora_targets=[007, null, yes, 2020-01-01]", ("007", "null", "yes", "2020-01-01")),
         ("data.columns={user_id: '*u'}", "*u"),
     ],
 )

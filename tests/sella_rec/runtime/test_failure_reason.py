@@ -91,7 +91,7 @@ def test_no_secret_is_told(termination_log, client, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
     monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
     fail(ValueError("http://sella:hunter2@mlflow:5000 refused; wJalrXUtnFEMI and hf_0123456789 were sent"))
-    expected = "ValueError: http://***@mlflow:5000 refused; *** and *** were sent"
+    expected = "ValueError: http://mlflow:5000 refused; *** and *** were sent"
     assert termination_log.read_text() == step_run(client).data.tags["sella.error"] == expected
 
 
