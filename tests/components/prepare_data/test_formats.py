@@ -46,6 +46,22 @@ def double_colon(frame: pl.DataFrame) -> bytes:
     return "".join("::".join(line) + "\n" for line in lines).encode()
 
 
+def decimal_comma(frame: pl.DataFrame) -> bytes:
+    return frame.write_csv(separator=";", decimal_comma=True).encode()
+
+
+def arrow_file(frame: pl.DataFrame) -> bytes:
+    buffer = BytesIO()
+    frame.write_ipc(buffer)
+    return buffer.getvalue()
+
+
+def arrow_stream(frame: pl.DataFrame) -> bytes:
+    buffer = BytesIO()
+    frame.write_ipc_stream(buffer)
+    return buffer.getvalue()
+
+
 def recbole(frame: pl.DataFrame) -> bytes:
     kinds = {"rating": "float", "timestamp": "float", "title": "token_seq"}
     typed = {name: f"{name}:{kinds.get(name, 'token')}" for name in frame.columns}
@@ -120,6 +136,7 @@ FORMATS: dict[str, tuple[str, Writer]] = {
     "CSV, UTF-16": ("csv", delimited(encoding="utf-16")),
     "CSV, UTF-16 big-endian without mark": ("csv", delimited(encoding="utf-16-be")),
     "semicolons": ("csv", delimited(";")),
+    "semicolons, decimal commas": ("csv", decimal_comma),
     "tabs": ("tsv", delimited("\t")),
     "tabs, latin-1": ("txt", delimited("\t", "latin-1")),
     "bars": ("psv", delimited("|")),
@@ -147,6 +164,9 @@ FORMATS: dict[str, tuple[str, Writer]] = {
     "Parquet, UTC": ("parquet", parquet(timestamp=moments("ms", "UTC"))),
     "Parquet, zone": ("parquet", parquet(timestamp=moments("us", "America/New_York"))),
     "Parquet, offset": ("parquet", parquet(timestamp=moments("us", "+05:30"))),
+    "Arrow": ("arrow", arrow_file),
+    "Arrow stream": ("ipc", arrow_stream),
+    "Feather": ("feather", arrow_file),
 }
 
 
