@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,18 @@ def test_imports_keep_the_contracts_of_pyproject():
 def test_no_file_is_longer_than_can_be_read_in_one_go():
     lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in files(*PACKAGES)}
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_what_is_no_python_is_installed_too():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    installed = {file for package, globs in declared.items() for glob in globs for file in _folder(package).glob(glob)}
+    kinds = {"", ".py", ".pyc"}
+    found = {file for package in PACKAGES for file in (ROOT / package).rglob("*") if file.suffix not in kinds}
+    assert {str(file.relative_to(ROOT)) for file in found - installed} == set()
+
+
+def _folder(package: str) -> Path:
+    return ROOT / package.replace(".", "/")
 
 
 def test_a_package_says_nothing_by_itself_but_for_the_configuration():
