@@ -88,9 +88,7 @@ def _container(text: str) -> Any:
         if isinstance(value, list):
             # what is in it is text as it stands, as outside of lists
             return yaml.load(text, yaml.BaseLoader)
-    except (
-        Exception
-    ):  # PyYAML lets through what its types raise: it is no YAML, and the field's type says what it wants
+    except Exception:  # PyYAML lets through what its types raise; then the field's type says what it wants
         return text
     return value if isinstance(value, dict) else text
 
