@@ -41,6 +41,7 @@ def rows_of(out: Path) -> dict[str, dict[str, Any]]:
     return {row["arm"]: row for row in map(json.loads, (out / "rows.jsonl").read_text().splitlines())}
 
 
+@pytest.mark.slow
 def test_every_row_holds_the_auc_of_the_scores_that_were_kept(out: Path) -> None:
     rows = rows_of(out)
     assert list(rows) == ASKED
@@ -77,6 +78,7 @@ def test_every_row_holds_the_auc_of_the_scores_that_were_kept(out: Path) -> None
     assert np.linalg.lstsq(parts, scores["sella-lightgcn"] - llm)[1] == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_table_has_all_arms_and_says_which_were_not_run(out: Path, capsys: Any) -> None:
     paper.main(["--table", "--out", str(out)])
     lines = capsys.readouterr().out.splitlines()
@@ -91,12 +93,14 @@ def test_the_table_has_all_arms_and_says_which_were_not_run(out: Path, capsys: A
     assert f"Steps run at {commit()} on {machine()}." in lines[-1]
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_done_again(out: Path, command: list[str], steps_done: list[str]) -> None:
     before = (out / "rows.jsonl").read_text()
     paper.main([*command, "--arms", *ASKED])
     assert (steps_done, (out / "rows.jsonl").read_text()) == ([], before)
 
 
+@pytest.mark.slow
 def test_mlflow_has_a_run_for_the_table_and_one_below_it_for_each_row(out: Path, command: list[str]) -> None:
     import mlflow
 
@@ -108,6 +112,7 @@ def test_mlflow_has_a_run_for_the_table_and_one_below_it_for_each_row(out: Path,
     assert rows["text-only"].data.metrics["test/auc"] == pytest.approx(rows_of(out)["text-only"]["test"]["auc"])
 
 
+@pytest.mark.slow
 def test_the_results_page_gets_the_table_and_the_results_folder_all_of_it(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +130,7 @@ def test_the_results_page_gets_the_table_and_the_results_folder_all_of_it(
     assert (page.with_suffix("") / "rows.jsonl").read_text() == (out / "rows.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_what_was_published_is_gone_on_from(
     out: Path, command: list[str], steps_done: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +149,7 @@ def test_what_was_published_is_gone_on_from(
     assert (kept / "table.md").read_text() == (again / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_another_arm_shares_the_steps_that_it_can(out: Path, command: list[str], steps_done: list[str]) -> None:
     paper.main([*command, "--arms", "collm-lightgcn"])
     assert steps_done == ["fuse", "score-fused"]
@@ -165,6 +172,7 @@ def test_several_steps_at_once_make_the_same_rows(
     assert steps_done == []
 
 
+@pytest.mark.slow
 def test_rows_of_other_settings_are_left_out(out: Path, command: list[str], capsys: Any) -> None:
     request = (out / "request.json").read_text()
     paper.main([*command, "tune.learning_rate=1e-4", "--arms", "lightgcn"])
@@ -174,6 +182,7 @@ def test_rows_of_other_settings_are_left_out(out: Path, command: list[str], caps
     (out / "request.json").write_text(request)
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_said_to_be_unfinished_and_goes_on(
     out: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

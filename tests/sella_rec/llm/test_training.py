@@ -101,6 +101,7 @@ def test_checkpoints_hold_trainable_weights_alone_in_safetensors(make_scorer, pr
     assert not [name for name in files if name.startswith(("model", "pytorch_model", "adapter"))]
 
 
+@pytest.mark.slow
 def test_a_training_cut_off_goes_on_and_ends_the_same(make_scorer, prompts, planted, tmp_path):
     packer, undisturbed, watch = Packer(prompts), make_scorer(), Watch()
     curves = train(undisturbed, packer, planted, TUNE, tmp_path / "undisturbed", watch, seed=0)
@@ -132,6 +133,7 @@ def test_a_training_cut_off_goes_on_and_ends_the_same(make_scorer, prompts, plan
     assert_same_state(trainable_state(again), trainable_state(resumed))
 
 
+@pytest.mark.slow
 def test_a_training_whose_disk_is_lost_goes_on_from_the_store(make_scorer, prompts, planted, tmp_path):
     packer, undisturbed, store = Packer(prompts), make_scorer(), CheckpointStore((tmp_path / "bucket").as_uri())
     train(undisturbed, packer, planted, TUNE, tmp_path / "undisturbed", Tracker(), seed=0)
@@ -143,6 +145,7 @@ def test_a_training_whose_disk_is_lost_goes_on_from_the_store(make_scorer, promp
     assert_same_state(trainable_state(resumed), trainable_state(undisturbed), within=1e-6)
 
 
+@pytest.mark.slow
 def test_sigterm_keeps_the_step_that_it_met(make_scorer, prompts, planted, tmp_path):
     class Evicted(Tracker):
         def progress(self, done, *_):
@@ -181,6 +184,7 @@ def test_a_checkpoint_counts_only_once_it_is_whole(make_scorer, prompts, planted
     assert not list((tmp_path / ".unfinished").iterdir())
 
 
+@pytest.mark.slow
 def test_stage_3_goes_on_as_well(lively_llm, prompts, planted, soft_tokens, tmp_path):
     import copy
 

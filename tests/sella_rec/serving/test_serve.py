@@ -25,6 +25,7 @@ from sella_rec.serving.gateway import VERSION_HEADER
 from sella_rec.tracking.registry import CHAMPION
 from tests.sella_rec.serving.conftest import NAME
 
+pytestmark = pytest.mark.slow
 _SERVE = """
 import sys
 
