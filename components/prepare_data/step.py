@@ -65,7 +65,7 @@ def _write(folder: Path, rows: pl.DataFrame, items: pl.DataFrame, report: Report
     in_train = pl.col("split") == "train"
     users = rows.group_by("user_id").agg(in_train=in_train.any()).sort("user_id")
     users.write_parquet(folder / "users.parquet")
-    trained = rows.filter(in_train).select("item_id").unique().with_columns(in_train=True)
+    trained = rows.select("item_id", "split").filter(in_train).select("item_id").unique().with_columns(in_train=True)
     catalogue = items.join(trained, on="item_id", how="left").with_columns(pl.col("in_train").fill_null(False))
     catalogue.sort("item_id").write_parquet(folder / "items.parquet")
     write_reference(folder, rows, items)

@@ -161,6 +161,8 @@ def _in_window(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
 
 def _active(rows: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
     """Rows of users and of items with enough rows; both are counted before either is dropped."""
+    if config.min_user_rows == config.min_item_rows == 1:
+        return rows
     enough_of_user = pl.len().over("user_id") >= config.min_user_rows
     enough_of_item = pl.len().over("item_id") >= config.min_item_rows
     active = rows.filter(enough_of_user & enough_of_item)
@@ -234,6 +236,10 @@ def _same_item_ids(*frames: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _last_of_each_pair(rows: pl.DataFrame) -> pl.DataFrame:
     """The newest row of each (user, item), of equally new ones the last; in the order of `rows`."""
-    numbered = rows.with_row_index("row").sort("timestamp", maintain_order=True)
-    last = numbered.unique(["user_id", "item_id"], keep="last", maintain_order=True)
-    return last.sort("row").drop("row")
+    repeated = rows.select("user_id", "item_id").is_duplicated()
+    # few are, and sorting all of them takes longer than finding those
+    numbered = rows.with_row_index("row").filter(repeated).sort("timestamp", maintain_order=True)
+    last = numbered.unique(["user_id", "item_id"], keep="last")
+    kept = (~repeated).to_numpy(writable=True)
+    kept[last["row"].to_numpy()] = True
+    return rows.filter(pl.Series(kept))

@@ -47,7 +47,9 @@ def write_reference(folder: Path, rows: pl.DataFrame, items: pl.DataFrame) -> No
         rows: user_id, item_id, timestamp, label, split, in any order.
         items: item_id, title.
     """
-    kept = rows.sort("timestamp", maintain_order=True).select(pl.col("user_id", "item_id").cast(pl.String), *_VALUES)
+    # a row's history is ten times as large as what is kept of it here
+    kept = rows.select("user_id", "item_id", *_VALUES).sort("timestamp", maintain_order=True)
+    kept = kept.with_columns(pl.col("user_id", "item_id").cast(pl.String))
     kept.write_parquet(folder / ROWS_FILE)
     (folder / FIGURES_FILE).write_text(json.dumps(describe(rows, items), indent=2, ensure_ascii=False) + "\n")
 
@@ -106,7 +108,7 @@ def iso(seconds: Any) -> str:
 
 
 def _unseen_share(rows: pl.DataFrame, field: str) -> float:
-    train, test = (rows.filter(pl.col("split") == name)[field] for name in ("train", "test"))
+    train, test = (rows[field].filter(rows["split"] == name) for name in ("train", "test"))
     return _share(~test.is_in(train.unique().implode()))
 
 
