@@ -290,6 +290,7 @@ def load_from_hub(hub, name, tmp_path):
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_away_for_each_file_is_waited_for(tiny_backbone, tmp_path):
     # more refusals than its own client bears
     hub = fake_hub.Hub(tiny_backbone, away=8)

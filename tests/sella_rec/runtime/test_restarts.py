@@ -103,6 +103,7 @@ def test_three_deaths_end_in_an_error_that_counts_them(tmp_path):
     assert begun(step) == 3
 
 
+@pytest.mark.slow
 def test_a_users_error_is_raised_in_its_own_words_and_not_tried_again(tmp_path):
     import ways
 

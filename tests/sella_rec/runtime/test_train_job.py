@@ -194,6 +194,7 @@ def test_sigterm_takes_the_job_away(cluster, step, helper):
     assert folder.is_dir()
 
 
+@pytest.mark.slow
 def test_an_api_that_is_away_for_a_moment_does_not_end_the_training(cluster, step, helper, monkeypatch):
     monkeypatch.setenv("SELLA_PATIENCE", "900")
     cluster.command = f"sleep 1; mkdir -p {step.checkpoints / 'output'}"
