@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,20 +30,25 @@ def untrained_bundle(config: Config, output: Path, seed: int) -> None:
         tuned = add_adapter(llm, config.tune)
         save_adapter(tuned, config.backbone, place / "adapter")
         torch.manual_seed(seed)
-        embeddings = tuned.get_input_embeddings().weight.float()
-        dim, width = config.collab.dim, embeddings.shape[1]
-        users, items = (torch.randn(rows + 1, dim) / dim**0.5 for rows in (data.users.height, data.items.height))
-        tables = CollabTables(
-            users, items, torch.zeros(len(users)), torch.zeros(len(items)), torch.tensor(0.0),
-            user_in_train=torch.ones(len(users), dtype=torch.bool), fold_in_scale=torch.tensor(1.0),
-        )  # fmt: skip
-        soft_tokens = SoftTokens(
-            tables,
-            torch.randn(len(items), width),
-            Projection(dim, config.align.hidden, width),
-            embeddings.norm(dim=1).mean().item(),
-            config.fuse.gain,
-        )
-        if config.fuse.residual:
-            soft_tokens.set_residual(1.0, 1.0, 0.0)
-        save_bundle(output, config, data, place / "adapter", soft_tokens)
+        save_bundle(output, config, data, place / "adapter", random_soft_tokens(tuned, config, data))
+
+
+def random_soft_tokens(llm: Any, config: Config, data: PreparedData) -> SoftTokens:
+    """Stage 3's special tokens of the shape for this LLM and data, on the CPU, from random vectors."""
+    embeddings = llm.get_input_embeddings().weight.float()
+    dim, width = config.collab.dim, embeddings.shape[1]
+    users, items = (torch.randn(rows + 1, dim) / dim**0.5 for rows in (data.users.height, data.items.height))
+    tables = CollabTables(
+        users, items, torch.zeros(len(users)), torch.zeros(len(items)), torch.tensor(0.0),
+        user_in_train=torch.ones(len(users), dtype=torch.bool), fold_in_scale=torch.tensor(1.0),
+    )  # fmt: skip
+    soft_tokens = SoftTokens(
+        tables,
+        torch.randn(len(items), width),
+        Projection(dim, config.align.hidden, width),
+        embeddings.norm(dim=1).mean().item(),
+        config.fuse.gain,
+    )
+    if config.fuse.residual:
+        soft_tokens.set_residual(1.0, 1.0, 0.0)
+    return soft_tokens

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.gpu.shapes import Row, Scale, peak_gib, random_llm, synchronize
-from benchmarks.gpu.world import World, questions, random_soft_tokens, world
+from benchmarks.gpu.world import World, questions, world
+from benchmarks.untrained import random_soft_tokens
 from sella_rec.data.dataset import Split
 from sella_rec.llm.packing import Packer
 from sella_rec.llm.scorer import YesNoScorer
@@ -26,7 +27,9 @@ def score(scale: Scale) -> Iterator[Row]:
             answers = here.prompts.yes_id, here.prompts.no_id
             peak_gib()
             yield from _measure(f"{shape}, text", YesNoScorer(llm, *answers), Packer(here.prompts), asked)
-            tokens = YesNoScorer(llm, *answers, random_soft_tokens(llm, here).requires_grad_(False))
+            tokens = YesNoScorer(
+                llm, *answers, random_soft_tokens(llm, here.config, here.data).to(llm.device).requires_grad_(False)
+            )
             yield from _measure(f"{shape}, special tokens", tokens, _with_tokens(here), asked)
             del llm, tokens
 

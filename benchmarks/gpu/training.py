@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from benchmarks.gpu.shapes import Row, Scale, operations_a_token, peak_gib, peak_operations, random_llm, synchronize
-from benchmarks.gpu.world import World, random_soft_tokens, world
+from benchmarks.gpu.world import World, world
 from benchmarks.memory import BACKBONES
+from benchmarks.untrained import random_soft_tokens
 from sella_rec.config import FuseConfig, LLMTrainingConfig, TuneConfig
 from sella_rec.llm.adapter import add_adapter
 from sella_rec.llm.backbone import load_backbone
@@ -58,7 +59,9 @@ def fuse(scale: Scale) -> Iterator[Row]:
     shape = "Qwen2-7B"
     with world() as here:
         llm = random_llm(shape, scale)
-        scorer = YesNoScorer(llm, here.prompts.yes_id, here.prompts.no_id, random_soft_tokens(llm, here))
+        scorer = YesNoScorer(
+            llm, here.prompts.yes_id, here.prompts.no_id, random_soft_tokens(llm, here.config, here.data).to(llm.device)
+        )
         packer = Packer(here.prompts, soft_tokens=True)
         for again in (False, True):
             if again:
@@ -78,7 +81,7 @@ def quickstart(scale: Scale) -> Iterator[Row]:
         scorer = YesNoScorer(llm, *answers)
         yield from _measure("tune-llm, 135M", scorer, Packer(here.prompts), config.tune, here, scale)
         llm.requires_grad_(False)
-        scorer = YesNoScorer(llm, *answers, random_soft_tokens(llm, here))
+        scorer = YesNoScorer(llm, *answers, random_soft_tokens(llm, here.config, here.data).to(llm.device))
         yield from _measure("fuse, 135M", scorer, Packer(here.prompts, soft_tokens=True), config.fuse, here, scale)
 
 

@@ -7,21 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from transformers import AutoTokenizer
 
 from components.prepare_data.step import prepare_data
 from pipeline.packaged import PACKAGED
-from sella_rec.collab.tables import CollabTables
 from sella_rec.config import Config, load_config
 from sella_rec.data.dataset import PreparedData, Split
 from sella_rec.llm.backbone import embedded_folder
-from sella_rec.llm.projection import Projection
 from sella_rec.llm.prompt import PromptBuilder
-from sella_rec.llm.soft_tokens import SoftTokens
 from sella_rec.tracking.tracker import Tracker
 
 
@@ -46,22 +41,6 @@ def world() -> Iterator[World]:
         # every shape's vocabulary is at least as large as this tokenizer's
         tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
         yield World(config, data, PromptBuilder(tokenizer, config.prompt, data.titles), folder)
-
-
-def random_soft_tokens(llm: Any, world: World) -> SoftTokens:
-    """The special tokens of stage 3 for this LLM, on its device, from random vectors."""
-    config, data = world.config, world.data
-    embeddings = llm.get_input_embeddings().weight
-    dim, width = config.collab.dim, embeddings.shape[1]
-    users, items = (torch.randn(n + 1, dim) / dim**0.5 for n in (data.n_users, data.n_items))
-    tables = CollabTables(
-        users, items, torch.zeros(len(users)), torch.zeros(len(items)), torch.tensor(0.0),
-        user_in_train=torch.ones(len(users), dtype=torch.bool), fold_in_scale=torch.tensor(1.0),
-    )  # fmt: skip
-    norm = embeddings[: world.prompts.yes_id].float().norm(dim=1).mean().item()
-    projection = Projection(dim, config.align.hidden, width)
-    made = SoftTokens(tables, torch.randn(len(items), width), projection, norm, config.fuse.gain)
-    return made.to(embeddings.device)
 
 
 def questions(data: PreparedData, histories: int, candidates: int, seed: int) -> Split:
