@@ -6,7 +6,7 @@ import polars as pl
 
 from components.prepare_data.changes import Changes
 from components.prepare_data.missing import Missing
-from components.prepare_data.plain import INVISIBLE, literal, plain, stripped, wrong_type
+from components.prepare_data.plain import INVISIBLE, literal, stripped, wrong_type
 from components.prepare_data.table import Table
 
 # what some rule is about: not printable ASCII, blank ends, an opening quote or bracket, a number with a point or 1e+
@@ -31,9 +31,7 @@ def ids(table: Table, field: str, missing: Missing, changes: Changes) -> pl.Seri
     Raises:
         DataError: a missing value, a fraction, a float that has lost digits, or a type that is no identifier.
     """
-    values = plain(table, field)
-    if values.dtype.is_decimal():
-        values = values.cast(pl.String)
+    values = table.frame[field]
     if values.dtype == pl.String:
         values = _canonical(table, field, values, changes)
         if _is_boolean(values.drop_nulls().head(1)) and _is_boolean(values) and values.n_unique() > 1:

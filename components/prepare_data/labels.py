@@ -9,7 +9,7 @@ import polars as pl
 
 from components.prepare_data.changes import Changes
 from components.prepare_data.missing import Missing
-from components.prepare_data.plain import BLANK, plain, stripped, wrong_type
+from components.prepare_data.plain import BLANK, stripped, wrong_type
 from components.prepare_data.table import Table
 
 _LIKE = "true t yes y like liked up upvote positive"
@@ -32,7 +32,7 @@ def labels(table: Table, target: str, like_threshold: float, missing: Missing, c
         DataError: a missing value, a rating that is no finite number, or a label that is neither 0, 1 nor a word for
             one of them.
     """
-    values = missing.nulls(table, target, plain(table, target), changes)
+    values = missing.nulls(table, target, table.frame[target], changes)
     if target == "rating":
         return (_ratings(table, values, changes) >= like_threshold).cast(pl.Int8)
     if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String)):

@@ -1,4 +1,4 @@
-"""Values of any file in a few plain types, and the characters that nobody sees."""
+"""Text without what nobody sees, and what it may hold."""
 
 from __future__ import annotations
 
@@ -18,18 +18,6 @@ INVISIBLE = (
 )
 # joiners shape the letters around them, so they go only at the ends; fillers are letters without a shape
 BLANK = rf"\s{INVISIBLE}\u{{34F}}\u{{115F}}\u{{1160}}\u{{200C}}\u{{200D}}\u{{2800}}\u{{3164}}\u{{FE0F}}\u{{FFA0}}"
-
-
-def plain(table: Table, field: str) -> pl.Series:
-    """Column `field` as the file has it, with categories, bytes and columns of nothing but nulls as text.
-
-    Raises:
-        DataError: bytes that are not UTF-8.
-    """
-    values = table.frame[field]
-    if values.dtype == pl.Binary:
-        return _decoded(table, field, values)
-    return values.cast(pl.String) if values.dtype in (pl.Categorical, pl.Enum, pl.Null) else values
 
 
 def stripped(values: pl.Series) -> pl.Series:
@@ -53,20 +41,3 @@ def literal(text: str) -> object:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return text
-
-
-def _decoded(table: Table, field: str, values: pl.Series) -> pl.Series:
-    try:
-        return values.cast(pl.String)
-    except pl.exceptions.ComputeError:
-        bad = pl.Series([value is not None and not _is_utf8(value) for value in values])
-        table.reject(field, bad, "the bytes are not UTF-8 text; write this column as text, for example in hexadecimal")
-        raise
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -108,14 +108,15 @@ def _is_flat_list(dtype: pl.DataType) -> bool:
 def _plain(table: Table, field: str) -> pl.Series:
     """Text and decimal numbers as every format has them, however this one stores them."""
     values = table.frame[field]
-    if values.dtype in (pl.Categorical, pl.Enum):
+    if values.dtype in (pl.Categorical, pl.Enum, pl.Null):
         return values.cast(pl.String)
     if values.dtype == pl.Binary:
         try:
             return values.cast(pl.String)
         except pl.exceptions.ComputeError:
             bad = pl.Series([value is not None and not _is_text(value) for value in values])
-            table.reject(field, bad, "holds bytes that are not text; store it as text")
+            fix = "write this column as text, for example in hexadecimal"
+            table.reject(field, bad, f"holds bytes that are not UTF-8 text; {fix}")
     if isinstance(values.dtype, pl.Decimal):
         return integer_or_text(values.cast(pl.String))
     return values

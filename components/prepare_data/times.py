@@ -10,7 +10,7 @@ import polars as pl
 from components.prepare_data.changes import Changes
 from components.prepare_data.dates import fitting_formats, format_seconds, iso_seconds, set_format
 from components.prepare_data.missing import Missing
-from components.prepare_data.plain import plain, stripped, wrong_type
+from components.prepare_data.plain import stripped, wrong_type
 from components.prepare_data.table import Table
 from components.prepare_data.units import (
     RECOGNIZED_FROM,
@@ -67,7 +67,7 @@ class Times:
             DataError: a missing value, one that is no time, another unit than before, or a time that cannot be:
                 outside 1971 to tomorrow, unless the window's setting or the user's unit or format decides.
         """
-        values = self._missing.nulls(table, "timestamp", plain(table, "timestamp"), changes)
+        values = self._missing.nulls(table, "timestamp", table.frame["timestamp"], changes)
         if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
             zone = getattr(values.dtype, "time_zone", None)
             seconds = values.cast(pl.Datetime("us", zone), strict=False).dt.epoch("s")

@@ -8,7 +8,7 @@ import polars as pl
 
 from components.prepare_data.changes import Changes
 from components.prepare_data.missing import Missing
-from components.prepare_data.plain import INVISIBLE, literal, plain, stripped, wrong_type
+from components.prepare_data.plain import INVISIBLE, literal, stripped, wrong_type
 from components.prepare_data.table import Table
 
 CHARACTERS = 500
@@ -25,7 +25,7 @@ def title_text(table: Table) -> pl.Series:
     Raises:
         DataError: objects, times, or another type that is no text.
     """
-    values = plain(table, "title")
+    values = table.frame["title"]
     if isinstance(values.dtype, pl.Array):
         values = values.arr.to_list()
     if isinstance(values.dtype, pl.List) and not values.dtype.inner.is_nested():

@@ -143,7 +143,7 @@ LOST = "a float has lost the last digits of such an identifier; write this colum
         (["a", '{"id": 1}'], "row 3, column 'userId': an identifier must be one value"),
         (["a", "{'id': None}"], "row 3, column 'userId': an identifier must be one value"),
         (["True", "False", "True"], "row 2, column 'userId': true and false are no identifiers"),
-        ([b"a", b"\xff"], "row 3, column 'userId': the bytes are not UTF-8 text"),
+        ([b"a", b"\xff"], "row 3, column 'userId': holds bytes that are not UTF-8 text"),
     ],
 )
 def test_bad_ids(values: list[object], message: str) -> None:

@@ -68,11 +68,11 @@ REFUSED = [
     ("item_id", pa.array([[1, 2]]), r"r\.parquet, row 1, column 'item_id': contains List\(Int64\);.*got \[1, 2\]"),
     ("item_id", pa.array([{"a": 1}]), r"row 1, column 'item_id': contains Struct"),
     ("title", pa.array([[["a"]]]), r"column 'title': contains List\(List\(String\)\)"),
-    ("item_id", pa.array([b"a", uuid.uuid4().bytes]), r"row 2, column 'item_id': holds bytes that are not text"),
+    ("item_id", pa.array([b"a", uuid.uuid4().bytes]), r"row 2, column 'item_id': holds bytes that are not UTF-8 text"),
     (
         "user",
         pa.array([uuid.UUID(int=2**127).bytes], pa.uuid()),
-        r"row 1, column 'user': holds bytes that are not text",
+        r"row 1, column 'user': holds bytes that are not UTF-8 text",
     ),
 ]
 

@@ -73,11 +73,11 @@ def test_other_types(values: pl.Series, clean: list[str | None]) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([{"en": "Emma"}], r"column 'name' contains Struct.*; expected text"),
-        ([[["a"]]], r"column 'name' contains List.*; expected text"),
+        ([{"en": "Emma"}], r"row 2, column 'name': contains Struct.*; expected one value per row"),
+        ([[["a"]]], r"row 2, column 'name': contains List.*; expected one value per row"),
         ([True], "column 'name' contains Boolean; expected text"),
         (["Emma", '{"en": "Emma"}'], r"row 3, column 'name': a title must be text, not an object"),
-        ([b"\xff"], "row 2, column 'name': the bytes are not UTF-8"),
+        ([b"\xff"], "row 2, column 'name': holds bytes that are not UTF-8 text"),
     ],
 )
 def test_bad_titles(values: list[object], message: str) -> None:
