@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import typer
 from pipeline.packaged import PACKAGED
 from sella_rec.errors import UserError
 from sella_rec.outputs import told_refusal
+from sella_rec.runtime.supervision import raising_on_signals
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +72,7 @@ class _Ended(BaseException):
 def clean_errors() -> Iterator[None]:
     """Show the errors that are meant for users, and a request to end, as one message."""
     try:
-        with _ended_by_signals():
+        with raising_on_signals((signal.SIGTERM, signal.SIGHUP), _Ended):
             yield
     except UserError as error:
         typer.echo(str(error), err=True)
@@ -89,23 +89,3 @@ def clean_errors() -> Iterator[None]:
             raise
         typer.echo(told, err=True)
         raise typer.Exit(1) from None
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        # only the main thread may set handlers
-        yield
-        return
-
-    def end(number: int, _frame: object) -> None:
-        raise _Ended(number)
-
-    # nohup has a command ignore SIGHUP
-    wanted = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, end) for number in wanted}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

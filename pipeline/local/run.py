@@ -47,9 +47,11 @@ from sella_rec.environment import (
     PROGRESS,
     TRACKING_SERVER,
 )
+from sella_rec.runtime.supervision import raising_on_signals
 from sella_rec.tracking.runs import close_pipeline_run
 
 _POLL_SECONDS = 0.3
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
@@ -110,7 +112,7 @@ def _work(run: RunFolder, request: dict[str, Any], console: Console) -> RunFolde
     shutil.rmtree(run.progress, ignore_errors=True)
     for folder in (run.progress, run.logs):
         folder.mkdir(exist_ok=True)
-    with _stoppable(), tempfile.NamedTemporaryFile(prefix=".lock-", dir=run.path) as lock:
+    with raising_on_signals(_ENDING, Stopped), tempfile.NamedTemporaryFile(prefix=".lock-", dir=run.path) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         os.environ.update(_environment(run, Path(request["cache"]), Path(lock.name).absolute()))
         os.environ.pop(MLFLOW_RUN, None)
@@ -173,21 +175,3 @@ def _only_run_here() -> Iterator[None]:
                 f"another `sella run` is active in {Path.cwd()}: wait until it has ended, or use another folder"
             ) from None
         yield
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn the signals that ask for an end into Stopped."""
-
-    def stop(number: int, _frame: object) -> None:
-        raise Stopped(number)
-
-    asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # nohup has a command ignore SIGHUP
-    wanted = [number for number in asking if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in wanted}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

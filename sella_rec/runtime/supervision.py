@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sella_rec.environment import lock_file
@@ -28,6 +30,29 @@ def redirect_output(path: Path) -> None:
             os.dup2(file.fileno(), stream.fileno())
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+@contextmanager
+def raising_on_signals(numbers: Iterable[int], make: Callable[[int], BaseException]) -> Iterator[None]:
+    """Let signals raise what `make` makes of their number; outside of the main thread nothing changes.
+
+    A signal that is ignored stays so: nohup has a command ignore SIGHUP.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # only the main thread may set handlers
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        raise make(number)
+
+    wanted = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_with_runner() -> None:
