@@ -113,7 +113,7 @@ def ratings(work: Path, count: int) -> None:
     if not source.exists():
         unfinished = source.with_suffix(".unfinished")
         unfinished.mkdir(parents=True, exist_ok=True)
-        frame, items = _ratings(count)
+        frame, items = ratings_of_a_shop(count)
         items.write_csv(unfinished / "items.csv")
         frame.write_csv(unfinished / "clean.csv")
         _as_exported(frame).write_csv(unfinished / "exported.csv", separator=";")
@@ -135,8 +135,8 @@ def ratings(work: Path, count: int) -> None:
     )
 
 
-def _ratings(count: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Interactions and items; a density that falls with the square root of the rank."""
+def ratings_of_a_shop(count: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Interactions, 26 a user and 62 an item on average, with a density that falls with the rank's root; and items."""
     random = np.random.default_rng(0)
     users, items = max(2, count // 26), max(2, count // 62)
     user, item = (1 + (n * random.random(count) ** 2).astype(np.int64) for n in (users, items))

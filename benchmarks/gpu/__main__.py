@@ -1,14 +1,14 @@
 """What one GPU does, from tuning at 7B's shape to the quickstart, in at most eight minutes on a bare machine.
 
-    python -m benchmarks.gpu [--out benchmarks/results/gpu] [--seconds 480] [--rehearse] [--write]
+    python -m benchmarks.gpu [--out benchmarks/results/gpu] [--seconds 480] [--rehearse | --write]
 
 No hub and no network: LLMs of 1.5B and 7B have their family's shape and random weights, which time does not depend on,
 made on the GPU; the one of 135M is the packaged one. Ratings and titles are the packaged ones.
 
 Each part is a process with a time limit of its own, most important first, and writes `PART.json` after each figure, so
 that what was measured before a limit or an error stays. Started again, it does the parts that have not ended well.
-`--rehearse` runs the same parts with tiny LLMs on whatever there is; its figures mean nothing. `--write` puts the table
-into docs/operations.md.
+`--rehearse` runs the same parts with tiny LLMs on whatever there is, into OUT-rehearsal; its figures mean nothing.
+`--write` puts the table into docs/operations.md.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks._report import REPOSITORY, machine, provenance, replace_block
 from benchmarks.gpu.parts import LIMITS, run_part
+from sella_rec.files import atomic_output
 from sella_rec.outputs import OutputPathError, check_growing_folder
 from sella_rec.runtime.supervision import exit_with_parent
 
@@ -35,14 +37,18 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks" / "results" / "gpu")
     parser.add_argument("--seconds", type=float, default=480, help="no part is begun that could end later")
     parser.add_argument("--parts", nargs="+", choices=LIMITS, default=list(LIMITS), help="default: all, in this order")
-    parser.add_argument("--rehearse", action="store_true", help="tiny LLMs, few steps, with or without a GPU")
-    parser.add_argument("--write", action="store_true", help="replace the table in docs/operations.md")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--rehearse", action="store_true", help="tiny LLMs, few steps, with or without a GPU")
+    either.add_argument("--write", action="store_true", help="replace the table in docs/operations.md")
     parser.add_argument("--only-this-process", choices=LIMITS, help=argparse.SUPPRESS)
     arguments = parser.parse_args(given)
     if arguments.only_this_process:
         exit_with_parent()
         measure(arguments.only_this_process, arguments.out, arguments.rehearse)
         return
+    if arguments.rehearse:
+        # what is done there must not count as measured here
+        arguments.out = arguments.out.with_name(f"{arguments.out.name}-rehearsal")
     try:
         check_growing_folder(arguments.out, (f"{part}.json" for part in LIMITS), "--out")
     except OutputPathError as error:
@@ -88,17 +94,17 @@ def in_its_own_process(part: str, out: Path, limit: float, rehearse: bool) -> No
 
 
 def measure(part: str, out: Path, rehearse: bool) -> None:
-    """A part in this process; its file grows figure by figure."""
-    rows: list[tuple[str, dict[str, float]]] = []
+    """A part in this process; its file grows figure by figure, and keeps those of an earlier try that are not made."""
     began = time.perf_counter()
-    for row in run_part(part, rehearse):
-        rows.append(row)
-        keep(out, part, rows=rows)
     where = {"machine": machine(), "provenance": provenance("packaged MovieLens", [0]), "rehearsal": rehearse}
-    keep(out, part, rows=rows, state=DONE, seconds=round(time.perf_counter() - began, 1), **where)
+    rows = dict(read(out, part)["rows"])
+    for what, figures in run_part(part, rehearse):
+        rows[what] = figures
+        keep(out, part, rows=list(rows.items()), **where)
+    keep(out, part, state=DONE, seconds=round(time.perf_counter() - began, 1), **where)
 
 
-def read(out: Path, part: str) -> dict[str, object]:
+def read(out: Path, part: str) -> dict[str, Any]:
     """What a part's file says; `unfinished` where there is none."""
     file = out / f"{part}.json"
     return json.loads(file.read_text()) if file.exists() else {"state": UNFINISHED, "rows": []}
@@ -107,9 +113,8 @@ def read(out: Path, part: str) -> dict[str, object]:
 def keep(out: Path, part: str, **said: object) -> None:
     """Replace a part's file by what it says and this, whole or not at all."""
     text = json.dumps({**read(out, part), "state": UNFINISHED, **said}, indent=2)
-    temporary = out / f".{part}.tmp"
-    temporary.write_text(text + "\n")
-    temporary.replace(out / f"{part}.json")
+    with atomic_output(out / f"{part}.json") as file:
+        file.write_text(text + "\n")
 
 
 def table(out: Path) -> str:
@@ -117,9 +122,7 @@ def table(out: Path) -> str:
     lines, sources = ["| part | what | figures |", "|---|---|---|"], set()
     for part in LIMITS:
         found = read(out, part)
-        rows = found["rows"]
-        assert isinstance(rows, list)
-        for what, figures in rows:
+        for what, figures in found["rows"]:
             lines.append(f"| {part} | {what} | {'; '.join(f'{name} {_short(v)}' for name, v in figures.items())} |")
         if found["state"] != DONE:
             lines.append(f"| {part} | *not finished* | {found.get('error', 'not begun')} |")

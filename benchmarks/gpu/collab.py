@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.gpu.shapes import Row, Scale, peak_gib, synchronize
+from benchmarks.prepare_data import ratings_of_a_shop
 from sella_rec.collab.models import collab_device, create_model
 from sella_rec.config import CollabConfig
 from sella_rec.data.dataset import PreparedData, Split
@@ -21,7 +22,7 @@ _STEPS = 10
 
 def collab(scale: Scale) -> Iterator[Row]:
     """One batch after the other, as train-collab takes them."""
-    data = power_law(scale.interactions)
+    data = interactions_of_a_shop(scale.interactions)
     config = CollabConfig()
     for kind in ("mf", "lightgcn"):
         peak_gib()
@@ -46,15 +47,13 @@ def collab(scale: Scale) -> Iterator[Row]:
         yield what, {"ms a step": seconds * 1e3, "seconds an epoch, by the step": epoch, "peak GiB": peak_gib()}
 
 
-def power_law(interactions: int) -> Interactions:
-    """Interactions with few popular and many rare users and items; 26 a user and 62 an item on average."""
-    random = np.random.default_rng(0)
-    users, items = max(2, interactions // 26), max(2, interactions // 62)
-    # a density that falls with the square root of the rank
-    user, item = (1 + (n * random.random(interactions) ** 2).astype(np.int64) for n in (users, items))
-    label = (random.random(interactions) < 0.6).astype(np.float32)
-    none, known = np.zeros((interactions, 0), np.int64), np.ones(interactions, bool)
-    return Interactions(users, items, Split(user, item, label, np.zeros_like(user), none, known))
+def interactions_of_a_shop(count: int) -> Interactions:
+    """As `benchmarks.prepare_data` draws them."""
+    rows, items = ratings_of_a_shop(count)
+    user, item, timestamp = (rows[name].to_numpy() for name in ("user_id", "item_id", "timestamp"))
+    label = (rows["rating"] >= 4).to_numpy().astype(np.float32)
+    none, known = np.zeros((count, 0), np.int64), np.ones(count, bool)
+    return Interactions(int(user.max()), items.height, Split(user, item, label, timestamp, none, known))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.gpu.shapes import Row, Scale, peak_gib, random_llm, synchronize
-from benchmarks.gpu.world import World, questions, world
+from benchmarks.gpu.world import questions, world
 from benchmarks.untrained import random_soft_tokens
 from sella_rec.data.dataset import Split
 from sella_rec.llm.packing import Packer
@@ -30,12 +30,8 @@ def score(scale: Scale) -> Iterator[Row]:
             tokens = YesNoScorer(
                 llm, *answers, random_soft_tokens(llm, here.config, here.data).to(llm.device).requires_grad_(False)
             )
-            yield from _measure(f"{shape}, special tokens", tokens, _with_tokens(here), asked)
+            yield from _measure(f"{shape}, special tokens", tokens, Packer(here.prompts, soft_tokens=True), asked)
             del llm, tokens
-
-
-def _with_tokens(here: World) -> Packer:
-    return Packer(here.prompts, soft_tokens=True)
 
 
 def _measure(what: str, scorer: YesNoScorer, packer: Packer, asked: Split) -> Iterator[Row]:

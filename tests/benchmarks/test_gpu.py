@@ -34,19 +34,33 @@ def test_a_part_that_is_stopped_keeps_its_figures_and_is_begun_again(tmp_path, m
     monkeypatch.setattr(gpu, "run_part", stopped)
     with pytest.raises(KeyboardInterrupt):
         gpu.measure("tune", tmp_path, rehearse=True)
-    assert gpu.read(tmp_path, "tune") == {"state": "unfinished", "rows": [["plain", {"labels/s": 12.5}]]}
-    assert "| tune | plain | labels/s 12.5 |\n| tune | *not finished* | not begun |" in gpu.table(tmp_path)
+    said = gpu.read(tmp_path, "tune")
+    assert said["state"] == "unfinished"
+    assert said["rows"] == [["plain", {"labels/s": 12.5}], ["compiled", {"labels/s": 20.0}]]
+    text = gpu.table(tmp_path)
+    assert "| tune | plain | labels/s 12.5 |\n| tune | compiled | labels/s 20 |\n| tune | *not finished* |" in text
+    assert "REHEARSAL" in text
 
+    # the second try is measured again where it comes to, and loses nothing
     monkeypatch.setattr(gpu, "run_part", lambda part, rehearse: iter([("plain", {"labels/s": 13.0})]))
     gpu.measure("tune", tmp_path, rehearse=True)
     said = json.loads((tmp_path / "tune.json").read_text())
     assert said["state"] == "done"
-    assert said["rows"] == [["plain", {"labels/s": 13.0}]]
-    assert "REHEARSAL" in gpu.table(tmp_path)
+    assert said["rows"] == [["plain", {"labels/s": 13.0}], ["compiled", {"labels/s": 20.0}]]
+
+
+def test_a_rehearsal_never_counts_as_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "in_its_own_process", lambda part, out, limit, rehearse: gpu.keep(out, part, state="done"))
+    gpu.main(["--rehearse", "--out", str(tmp_path / "gpu")])
+    assert {path.name for path in tmp_path.iterdir()} == {"gpu-rehearsal"}
+    assert gpu.read(tmp_path / "gpu", "tune")["state"] == "unfinished"
+    with pytest.raises(SystemExit):
+        gpu.main(["--rehearse", "--write"])
 
 
 def stopped(part, rehearse):
     yield "plain", {"labels/s": 12.5}
+    yield "compiled", {"labels/s": 20.0}
     raise KeyboardInterrupt
 
 
