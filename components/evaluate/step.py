@@ -20,8 +20,8 @@ from sella_rec.data.dataset import PreparedData, Split
 from sella_rec.data.row_selection import evaluation_rows
 from sella_rec.files import atomic_output
 from sella_rec.llm.scorer import probability
-from sella_rec.model.bundle import load_bundle
-from sella_rec.model.late_fusion import VALID_LOGITS, fit_late_fusion, load_valid_logits
+from sella_rec.model.bundle import Bundle, load_bundle
+from sella_rec.model.late_fusion import VALID_LOGITS, LateFusion, fit_late_fusion, load_valid_logits
 from sella_rec.tracking.tracker import Tracker
 
 COLLAB_ARMS = ("mf", "lightgcn")
@@ -67,12 +67,7 @@ def evaluate(
     tables = {arm: CollabTables.load(collab / arm / "tables") for arm in COLLAB_ARMS}
 
     test = evaluation_rows(data.test, config.evaluate)
-    logits = {arm: table.score_split(test) for arm, table in tables.items()}
-    for arm in LLM_ARMS:
-        logits[arm] = model.score(test, arm, partial(tracker.progress, note=f"scoring {arm}"))
-    valid, text_only = load_valid_logits(adapter / VALID_LOGITS, data, config.evaluate)
-    fusion = fit_late_fusion(valid.label, text_only, tables[config.collab.fused_model].score_split(valid))
-    logits[LATE_FUSION] = fusion.score(logits["text_only"], logits[config.collab.fused_model])
+    logits, fusion = score_arms(config, data, test, tables, adapter, model, tracker)
 
     tracker.progress(0, 1, "bootstrap")
     summary = summarize(test, logits, config.evaluate.bootstrap_samples, config.seed)
@@ -91,6 +86,26 @@ def evaluate(
     tracker.metrics(flat_metrics(summary))
     tracker.artifact(output / "report.html")
     tracker.artifact(output / "plots", "plots")
+
+
+def score_arms(
+    config: Config,
+    data: PreparedData,
+    test: Split,
+    tables: Mapping[str, CollabTables],
+    adapter: Path,
+    model: Bundle,
+    tracker: Tracker,
+) -> tuple[dict[str, np.ndarray], LateFusion]:
+    """Every arm's logits float32 [n] on `test`, and late fusion's weights, which are fitted on valid rows."""
+    logits = {arm: table.score_split(test) for arm, table in tables.items()}
+    for arm in LLM_ARMS:
+        logits[arm] = model.score(test, arm, partial(tracker.progress, note=f"scoring {arm}"))
+    fused = config.collab.fused_model
+    valid, text_only = load_valid_logits(adapter / VALID_LOGITS, data, config.evaluate)
+    fusion = fit_late_fusion(valid.label, text_only, tables[fused].score_split(valid))
+    logits[LATE_FUSION] = fusion.score(logits["text_only"], logits[fused])
+    return logits, fusion
 
 
 def predictions(data: PreparedData, rows: Split, logits: Mapping[str, np.ndarray]) -> pl.DataFrame:
