@@ -142,7 +142,7 @@ def test_bytes_that_are_not_of_the_given_encoding(encoding: str, monkeypatch: py
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (gzip.compress(b"a,b\n" * 9), r"compressed by gzip; add \.gz"),
+        (gzip.compress(b"a,b\n" * 9, mtime=0), r"compressed by gzip; add \.gz"),
         (b"PK\x03\x04\x14\0\x06\0", "a zip file or an Excel workbook"),
         (b"PAR1\0\0", r"a Parquet file; name it \.parquet"),
     ],
